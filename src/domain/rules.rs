@@ -1,0 +1,123 @@
+//! Owns the rules: the half of the configuration that gates, read at base, so that a pull request cannot loosen
+//! the gate that judges it.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::ids::RepoPath;
+
+/// What must hold before an apply is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Requirement {
+    Approved,
+    PoliciesPassed,
+    Mergeable,
+    Undiverged,
+}
+
+impl Requirement {
+    /// All of them, in the order people read them.
+    pub const ALL: [Requirement; 4] = [
+        Requirement::Approved,
+        Requirement::PoliciesPassed,
+        Requirement::Mergeable,
+        Requirement::Undiverged,
+    ];
+
+    /// As it is written in `apply.require`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Requirement::Approved => "approved",
+            Requirement::PoliciesPassed => "policies_passed",
+            Requirement::Mergeable => "mergeable",
+            Requirement::Undiverged => "undiverged",
+        }
+    }
+}
+
+/// How `lockkeeper/apply` stands while nobody has applied yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PendingCheck {
+    /// Red until done: blocks a merge that requires the check.
+    ActionRequired,
+    /// Yellow until done, for those who do not want red before the apply.
+    InProgress,
+}
+
+/// When a stack's lock is taken. `lock: plan` is a later version's word, refused when read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LockAt {
+    Apply,
+}
+
+/// Which policies of the repository count, beside those of the server.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PolicySources {
+    /// The repository's policy directory, read at base.
+    pub dir: Option<RepoPath>,
+    /// Names out of the library that we ship.
+    pub library: Vec<String>,
+}
+
+/// The gate, as `lockkeeper.yaml` at base says. `Default` is what holds without a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rules {
+    pub require: BTreeSet<Requirement>,
+    /// How many approvals of people with write access, when `Approved` is required.
+    pub approvals: u32,
+    pub pending_check: PendingCheck,
+    pub policies: PolicySources,
+    /// Directories that are no stacks (`discover.exclude`), gitignore syntax from the repository root.
+    pub exclude: Vec<String>,
+    pub lock: LockAt,
+    /// Whether a pull request is planned without being asked (`defaults.autoplan`); a stack may say otherwise.
+    pub autoplan: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules {
+            require: BTreeSet::from(Requirement::ALL),
+            approvals: 1,
+            pending_check: PendingCheck::ActionRequired,
+            policies: PolicySources::default(),
+            exclude: Vec::new(),
+            lock: LockAt::Apply,
+            autoplan: true,
+        }
+    }
+}
+
+impl Rules {
+    pub fn requires(&self, requirement: Requirement) -> bool {
+        self.require.contains(&requirement)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_file_everything_is_required() {
+        let rules = Rules::default();
+        assert!(
+            Requirement::ALL
+                .into_iter()
+                .all(|requirement| rules.requires(requirement))
+        );
+        assert_eq!(rules.approvals, 1);
+    }
+
+    #[test]
+    fn a_requirement_is_stored_by_the_word_people_write() {
+        for requirement in Requirement::ALL {
+            let stored = serde_json::to_string(&requirement).expect("plain data");
+            assert_eq!(stored, format!("{:?}", requirement.word()));
+        }
+    }
+}

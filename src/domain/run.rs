@@ -1,0 +1,437 @@
+//! Owns the life of a stack run: its states and the only legal moves between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::graph::{Edge, Reason};
+use crate::domain::ids::{Attempt, CommitSha, ContentDigest, Fence, LockKey, RunId, StackName, TicketId, TreeSha};
+use crate::domain::layout::Stack;
+use crate::domain::located::Located;
+use crate::domain::plan::{Difference, PlanSummary};
+use crate::domain::rules::Rules;
+
+/// One evaluation of one set of stacks at one commit of one pull request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    pub id: RunId,
+    /// Counts from 1 in its pull request; for people.
+    pub number: u32,
+    pub head: CommitSha,
+    pub base_ref: String,
+    pub discovery: Discovery,
+    pub stacks: BTreeMap<StackName, StackRun>,
+    pub end: Option<RunEnd>,
+}
+
+/// Why a run goes no further; an apply under way still ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunEnd {
+    Superseded(RunId),
+    Closed,
+    Merged,
+}
+
+/// What is known of the run's stacks.
+#[expect(clippy::large_enum_variant, reason = "a run has one of these, and most are done")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Discovery {
+    /// Nothing of it runs before someone with write access says `/plan <sha>`.
+    Held,
+    /// Its job is written in this step.
+    Wanted(Attempt),
+    Pending(Attempt),
+    Done(Found),
+    Failed(Vec<Located>),
+}
+
+/// What discovery found besides the stacks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    /// The tip of the base branch: rules and layout were read there.
+    pub base: CommitSha,
+    /// The merged tree: what will be true after the merge.
+    pub tree: TreeSha,
+    /// How many stacks the repository has in all.
+    pub known: usize,
+    /// What was noticed and fails nothing ("takes effect after the merge").
+    pub notices: Vec<Located>,
+    /// The gate at base, for what is shown; an apply asks for it afresh. `Err` fails the plan check.
+    pub rules: Result<Rules, Vec<Located>>,
+    /// Stacks that are gone from the merged tree with their files; reported, never destroyed.
+    pub deleted: BTreeSet<StackName>,
+    /// Direct upstreams that are not in the run: their outputs may be asked for.
+    pub upstreams: BTreeMap<StackName, Stack>,
+}
+
+/// One stack in one run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StackRun {
+    pub stack: Stack,
+    /// Direct upstreams, also those that are not in the run.
+    pub edges: Vec<Edge>,
+    /// The selected stacks this one comes after, through any number of stacks that are not selected.
+    pub after: BTreeSet<StackName>,
+    pub reasons: Vec<Reason>,
+    /// The states it writes: as discovery resolved them, then as the seed says.
+    pub keys: BTreeSet<LockKey>,
+    /// For each direct upstream, also those that are not in the run, the states it writes as far as they are known.
+    pub upstream_keys: BTreeMap<StackName, BTreeSet<LockKey>>,
+    /// The plan people were shown last: what an approval and a ticket speak of.
+    pub reviewed: Option<PlanSummary>,
+    /// Whether an apply of the reviewed plan was begun and did not end well: what it did counts as done.
+    pub tried: bool,
+    /// The newest attempt given out.
+    pub attempt: Attempt,
+    pub state: StackState,
+}
+
+/// Where a stack run stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StackState {
+    /// On an upstream's plan, or on an older run's apply of this stack.
+    Waiting,
+    /// Planned only when someone says `/plan` (autoplan off).
+    Held,
+    Planning {
+        attempt: Attempt,
+        made_against: BTreeMap<LockKey, Fence>,
+    },
+    Planned(PlanSummary),
+    /// Cannot be planned before the named upstream is applied.
+    Deferred(StackName),
+    /// Authorised; waits for an upstream of its ticket.
+    Queued(TicketId),
+    /// An upstream was applied since the plan was made, or an apply of it was tried: the real plan.
+    Replanning {
+        ticket: TicketId,
+        attempt: Attempt,
+        made_against: BTreeMap<LockKey, Fence>,
+    },
+    /// The real plan is what was reviewed; its warrant is next.
+    Confirmed {
+        ticket: TicketId,
+        plan: PlanSummary,
+    },
+    /// The real plan is not what was reviewed: asks again.
+    Differs {
+        ticket: TicketId,
+        plan: PlanSummary,
+        difference: Difference,
+    },
+    /// Written before the tool starts.
+    Applying {
+        ticket: TicketId,
+        attempt: Attempt,
+        fence: Fence,
+        plan: PlanSummary,
+    },
+    /// Nobody knows what the tool did; a late word of the same attempt still ends it.
+    Lost {
+        ticket: TicketId,
+        attempt: Attempt,
+        fence: Fence,
+        plan: PlanSummary,
+    },
+    Applied(TicketId),
+    Failed {
+        phase: Phase,
+        failure: Failure,
+    },
+    Skipped(StackName),
+    Superseded,
+    /// The pull request was closed before this stack came to its turn.
+    Cancelled,
+}
+
+/// What was being done when it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    Discover,
+    Plan,
+    Replan,
+    Apply,
+}
+
+/// Why, for people: cleaned, redacted, bounded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// One sentence without a full stop.
+    pub sentence: String,
+    /// The tool's own words, where it said any.
+    pub excerpt: String,
+    /// Where in the repository, when it is known.
+    pub located: Vec<Located>,
+}
+
+impl Failure {
+    pub fn saying(sentence: impl Into<String>) -> Self {
+        Failure {
+            sentence: sentence.into(),
+            excerpt: String::new(),
+            located: Vec::new(),
+        }
+    }
+}
+
+/// What a job learned about one stack run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StackEvent {
+    /// A plan was made and judged; for a real plan under a ticket also how it compares with the reviewed one.
+    Planned {
+        plan: PlanSummary,
+        compared: Compared,
+    },
+    PlanFailed(Failure),
+    /// An upstream was never applied, or lacks an output this stack is to be given.
+    /// Its states are known all the same: they are locked before it is planned for real.
+    Deferred {
+        upstream: StackName,
+        keys: BTreeSet<LockKey>,
+    },
+    /// The tool was stopped from outside before it could answer (the server ended): plan again.
+    Interrupted,
+    Applied,
+    ApplyFailed(Failure),
+    ApplyLost,
+    /// A check at the last moment said no (the head moved, the lock is gone); the tool was never started.
+    NotStarted(String),
+}
+
+/// How a plan compares with the reviewed one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compared {
+    /// There was nothing to compare it with.
+    First,
+    Same,
+    Differs(Difference),
+}
+
+/// What an event does to a state.
+#[expect(clippy::large_enum_variant, reason = "looked at once and dropped")]
+#[derive(Debug, Clone, PartialEq)]
+pub enum Move {
+    To(StackState),
+    /// Late or repeated: dropped with a debug line.
+    Stale,
+    /// Our bug: a job ended with a word that no such job has.
+    Illegal,
+}
+
+impl StackState {
+    /// The only legal moves that an event makes; everything else is a decision of the engine.
+    pub fn on(&self, attempt: Attempt, event: &StackEvent) -> Move {
+        use StackEvent as E;
+        use StackState as S;
+        match self {
+            S::Planning { attempt: now, .. } if *now == attempt => match event {
+                E::Planned { plan, compared: _ } => Move::To(S::Planned(plan.clone())),
+                E::PlanFailed(failure) => Move::To(S::Failed {
+                    phase: Phase::Plan,
+                    failure: failure.clone(),
+                }),
+                E::Deferred { upstream, keys: _ } => Move::To(S::Deferred(upstream.clone())),
+                E::Interrupted | E::NotStarted(_) => Move::To(S::Waiting),
+                E::Applied | E::ApplyFailed(_) | E::ApplyLost => Move::Illegal,
+            },
+            S::Replanning {
+                ticket, attempt: now, ..
+            } if *now == attempt => {
+                let ticket = *ticket;
+                match event {
+                    // A plan that changes nothing needs nobody's leave: there is nothing to apply.
+                    E::Planned { plan, compared: _ } if plan.counts.is_empty() => Move::To(S::Confirmed {
+                        ticket,
+                        plan: plan.clone(),
+                    }),
+                    E::Planned {
+                        plan,
+                        compared: Compared::Same,
+                    } => Move::To(S::Confirmed {
+                        ticket,
+                        plan: plan.clone(),
+                    }),
+                    E::Planned {
+                        plan,
+                        compared: Compared::Differs(difference),
+                    } => Move::To(S::Differs {
+                        ticket,
+                        plan: plan.clone(),
+                        difference: difference.clone(),
+                    }),
+                    E::Planned {
+                        plan,
+                        compared: Compared::First,
+                    } => Move::To(S::Differs {
+                        ticket,
+                        plan: plan.clone(),
+                        difference: Difference::first_plan(),
+                    }),
+                    E::PlanFailed(failure) => Move::To(S::Failed {
+                        phase: Phase::Replan,
+                        failure: failure.clone(),
+                    }),
+                    E::Deferred { upstream, keys: _ } => Move::To(S::Failed {
+                        phase: Phase::Replan,
+                        failure: Failure::saying(format!("{upstream} still does not have an output this stack needs")),
+                    }),
+                    E::Interrupted | E::NotStarted(_) => Move::To(S::Queued(ticket)),
+                    E::Applied | E::ApplyFailed(_) | E::ApplyLost => Move::Illegal,
+                }
+            }
+            S::Applying {
+                ticket,
+                attempt: now,
+                fence,
+                plan,
+            } if *now == attempt => match event {
+                E::Applied => Move::To(S::Applied(*ticket)),
+                E::ApplyFailed(failure) => Move::To(S::Failed {
+                    phase: Phase::Apply,
+                    failure: failure.clone(),
+                }),
+                E::ApplyLost => Move::To(S::Lost {
+                    ticket: *ticket,
+                    attempt,
+                    fence: *fence,
+                    plan: plan.clone(),
+                }),
+                E::NotStarted(why) => Move::To(S::Failed {
+                    phase: Phase::Apply,
+                    failure: Failure::saying(why.clone()),
+                }),
+                E::Planned { .. } | E::PlanFailed(_) | E::Deferred { .. } | E::Interrupted => Move::Illegal,
+            },
+            S::Lost {
+                ticket, attempt: now, ..
+            } if *now == attempt => match event {
+                E::Applied => Move::To(S::Applied(*ticket)),
+                E::ApplyFailed(failure) => Move::To(S::Failed {
+                    phase: Phase::Apply,
+                    failure: failure.clone(),
+                }),
+                E::ApplyLost => Move::Stale,
+                E::Planned { .. } | E::PlanFailed(_) | E::Deferred { .. } | E::Interrupted | E::NotStarted(_) => {
+                    Move::Illegal
+                }
+            },
+            S::Planning { .. }
+            | S::Replanning { .. }
+            | S::Applying { .. }
+            | S::Lost { .. }
+            | S::Waiting
+            | S::Held
+            | S::Planned(_)
+            | S::Deferred(_)
+            | S::Queued(_)
+            | S::Confirmed { .. }
+            | S::Differs { .. }
+            | S::Applied(_)
+            | S::Failed { .. }
+            | S::Skipped(_)
+            | S::Superseded
+            | S::Cancelled => Move::Stale,
+        }
+    }
+
+    /// The attempt whose word this state waits for.
+    pub fn awaits(&self) -> Option<Attempt> {
+        match self {
+            StackState::Planning { attempt, .. }
+            | StackState::Replanning { attempt, .. }
+            | StackState::Applying { attempt, .. }
+            | StackState::Lost { attempt, .. } => Some(*attempt),
+            StackState::Waiting
+            | StackState::Held
+            | StackState::Planned(_)
+            | StackState::Deferred(_)
+            | StackState::Queued(_)
+            | StackState::Confirmed { .. }
+            | StackState::Differs { .. }
+            | StackState::Applied(_)
+            | StackState::Failed { .. }
+            | StackState::Skipped(_)
+            | StackState::Superseded
+            | StackState::Cancelled => None,
+        }
+    }
+
+    /// Whether the tool is, or may be, writing this stack's state.
+    pub fn holds_the_state(&self) -> bool {
+        matches!(self, StackState::Applying { .. } | StackState::Lost { .. })
+    }
+
+    /// The fences of the upstreams when a plan under way was begun.
+    pub fn made_against(&self) -> Option<&BTreeMap<LockKey, Fence>> {
+        match self {
+            StackState::Planning { made_against, .. } | StackState::Replanning { made_against, .. } => {
+                Some(made_against)
+            }
+            _ => None,
+        }
+    }
+
+    pub fn is_lost(&self) -> bool {
+        matches!(self, StackState::Lost { .. })
+    }
+
+    /// The ticket this state goes on under.
+    pub fn ticket(&self) -> Option<TicketId> {
+        match self {
+            StackState::Queued(ticket) | StackState::Applied(ticket) => Some(*ticket),
+            StackState::Replanning { ticket, .. }
+            | StackState::Confirmed { ticket, .. }
+            | StackState::Differs { ticket, .. }
+            | StackState::Applying { ticket, .. }
+            | StackState::Lost { ticket, .. } => Some(*ticket),
+            StackState::Waiting
+            | StackState::Held
+            | StackState::Planning { .. }
+            | StackState::Planned(_)
+            | StackState::Deferred(_)
+            | StackState::Failed { .. }
+            | StackState::Skipped(_)
+            | StackState::Superseded
+            | StackState::Cancelled => None,
+        }
+    }
+}
+
+impl StackRun {
+    /// What a ticket would bind this stack to; none for a stack that was never planned.
+    pub fn reviewed_content(&self) -> Option<&ContentDigest> {
+        self.reviewed.as_ref().map(|plan| &plan.content)
+    }
+
+    /// Gives out the next attempt.
+    pub fn next_attempt(&mut self) -> Attempt {
+        self.attempt = self.attempt.next();
+        self.attempt
+    }
+
+    /// Whether the reviewed plan changes nothing.
+    pub fn changes_nothing(&self) -> bool {
+        self.reviewed.as_ref().is_some_and(|plan| plan.counts.is_empty())
+    }
+}
+
+impl Run {
+    /// The stack runs that come after `stack`, through any number of others.
+    pub fn downstream_of<'a>(&'a self, stack: &'a StackName) -> impl Iterator<Item = &'a StackName> {
+        self.stacks
+            .iter()
+            .filter(move |(_, run)| run.after.contains(stack))
+            .map(|(name, _)| name)
+    }
+
+    /// Whether the tool is, or may be, writing a state for this run.
+    pub fn holds_a_state(&self) -> bool {
+        self.stacks.values().any(|stack| stack.state.holds_the_state())
+    }
+}
