@@ -4,3 +4,4 @@
 //! above it, and adapters (`github`, `git`, `tool`, `policy`, `store`) do not name each other.
 //! `tests/it/tidy.rs` reads `src/` and enforces it.
 pub mod domain;
+pub mod engine;
