@@ -5,3 +5,4 @@
 //! `tests/it/tidy.rs` reads `src/` and enforces it.
 pub mod domain;
 pub mod engine;
+pub mod render;

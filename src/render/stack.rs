@@ -1,0 +1,266 @@
+//! Owns the words for one stack run: its row in the table and its folded part.
+
+use crate::domain::graph::Reason;
+use crate::domain::ids::StackName;
+use crate::domain::plan::{Counts, PlanSummary};
+use crate::domain::run::{Phase, Run, StackRun, StackState};
+use crate::domain::verdict::{Effect, Verdict};
+use crate::engine::left;
+use crate::render::markdown;
+
+/// The plan that stands for a stack now.
+pub fn plan(stack: &StackRun) -> Option<&PlanSummary> {
+    match &stack.state {
+        StackState::Planned(plan)
+        | StackState::Confirmed { plan, .. }
+        | StackState::Differs { plan, .. }
+        | StackState::Applying { plan, .. }
+        | StackState::Lost { plan, .. } => Some(plan),
+        // What stood before is not what this failed on.
+        StackState::Failed {
+            phase: Phase::Discover | Phase::Plan,
+            ..
+        } => None,
+        StackState::Waiting
+        | StackState::Held
+        | StackState::Planning { .. }
+        | StackState::Deferred(_)
+        | StackState::Queued(_)
+        | StackState::Replanning { .. }
+        | StackState::Applied(_)
+        | StackState::Failed { .. }
+        | StackState::Skipped(_)
+        | StackState::Superseded
+        | StackState::Cancelled => stack.reviewed.as_ref(),
+    }
+}
+
+/// `+2 ~1 -0`, as the tool counts; empty while there is no plan.
+pub fn counts(stack: &StackRun) -> String {
+    let Some(plan) = plan(stack) else { return String::new() };
+    let Counts {
+        add,
+        change,
+        destroy,
+        import,
+        outputs,
+        state_only,
+    } = plan.counts;
+    if plan.counts.is_empty() {
+        return "no changes".to_owned();
+    }
+    let mut text = format!("+{add} ~{change} -{destroy}");
+    if import > 0 {
+        text.push_str(&format!(", {import} imported"));
+    }
+    if state_only > 0 {
+        text.push_str(&format!(", {state_only} moved or forgotten"));
+    }
+    if add + change + destroy + import + state_only == 0 {
+        let s = if outputs == 1 { "" } else { "s" };
+        return format!("{outputs} output{s}");
+    }
+    text
+}
+
+/// `passed`, `2 denied, 1 warning`; empty while nothing was judged.
+pub fn policy(stack: &StackRun) -> String {
+    plan(stack).map(|plan| verdict(&plan.verdict)).unwrap_or_default()
+}
+
+pub fn verdict(verdict: &Verdict) -> String {
+    let (denied, warnings) = (verdict.count(Effect::Deny), verdict.count(Effect::Warn));
+    let warned = match warnings {
+        0 => String::new(),
+        1 => "1 warning".to_owned(),
+        many => format!("{many} warnings"),
+    };
+    match (denied, warnings) {
+        (0, 0) => "passed".to_owned(),
+        (0, _) => format!("passed, {warned}"),
+        (denied, 0) => format!("**{denied} denied**"),
+        (denied, _) => format!("**{denied} denied**, {warned}"),
+    }
+}
+
+/// Where it stands, in words.
+pub fn state(run: &Run, stack: &StackRun) -> String {
+    match &stack.state {
+        StackState::Waiting => match stack.after.iter().find(|name| not_planned_yet(run, name)) {
+            Some(upstream) => format!("after {}", markdown::code(upstream.as_str())),
+            None => "waiting".to_owned(),
+        },
+        StackState::Held => "not planned: say `/plan`".to_owned(),
+        StackState::Planning { .. } => "⏳ planning".to_owned(),
+        StackState::Planned(plan) if plan.counts.is_empty() && plan.reads_todays.is_empty() => {
+            "✅ nothing to do".to_owned()
+        }
+        StackState::Planned(_) if remark(stack).is_some() => {
+            format!("planned; again after {}", todays(stack))
+        }
+        StackState::Planned(_) => "planned".to_owned(),
+        StackState::Deferred(upstream) => {
+            format!(
+                "deferred: planned after {} is applied",
+                markdown::code(upstream.as_str())
+            )
+        }
+        StackState::Queued(_) => match waits_for(run, stack) {
+            Some(upstream) => format!("waits for {}", markdown::code(upstream.as_str())),
+            None => "queued".to_owned(),
+        },
+        StackState::Replanning { .. } => "⏳ planning again".to_owned(),
+        StackState::Confirmed { .. } => "⏳ about to apply".to_owned(),
+        StackState::Differs { .. } => "✋ **differs** from what was reviewed".to_owned(),
+        StackState::Applying { .. } => "⏳ applying".to_owned(),
+        StackState::Lost { .. } => "❓ **lost**: nobody knows what its apply did".to_owned(),
+        StackState::Applied(_) => "✅ applied".to_owned(),
+        StackState::Failed { phase, .. } => match phase {
+            Phase::Discover => "❌ cannot be planned".to_owned(),
+            Phase::Plan => "❌ plan failed".to_owned(),
+            Phase::Replan => "❌ stopped before its apply".to_owned(),
+            Phase::Apply => "❌ apply failed".to_owned(),
+        },
+        StackState::Skipped(upstream) => {
+            let culprit = markdown::code(left::culprit(run, stack).unwrap_or(upstream).as_str());
+            match left::was_left_unplanned(run, stack) {
+                true => format!("not planned because of {culprit}"),
+                false => format!("skipped because of {culprit}"),
+            }
+        }
+        StackState::Superseded => "superseded".to_owned(),
+        StackState::Cancelled => "not applied".to_owned(),
+    }
+}
+
+/// The upstream that asks for a person, or that is on its way.
+fn waits_for<'a>(run: &'a Run, stack: &'a StackRun) -> Option<&'a StackName> {
+    let of = |test: fn(&StackState) -> bool| left::upstreams(run, stack).find(|(_, upstream)| test(&upstream.state));
+    of(|state| matches!(state, StackState::Differs { .. }))
+        .or_else(|| of(|state| state.ticket().is_some() && !matches!(state, StackState::Applied(_))))
+        .map(|(name, _)| name)
+}
+
+fn not_planned_yet(run: &Run, name: &StackName) -> bool {
+    run.stacks.get(name).is_some_and(|upstream| {
+        matches!(
+            upstream.state,
+            StackState::Waiting | StackState::Planning { .. } | StackState::Applying { .. }
+        )
+    })
+}
+
+/// The first reason, and how many more there are.
+pub fn why(stack: &StackRun) -> String {
+    let Some(first) = stack.reasons.first() else {
+        return String::new();
+    };
+    let first = reason(stack, first);
+    match stack.reasons.len() {
+        1 => first,
+        many => format!("{first} (+{})", many - 1),
+    }
+}
+
+/// A reason in the row of its own stack, whose name need not be said again.
+fn reason(of: &StackRun, reason: &Reason) -> String {
+    let own = &of.stack.name;
+    match reason {
+        Reason::Reads { path, stack } if stack == own => format!("{} changed", markdown::code(path.as_str())),
+        Reason::Redefined { stack } if stack == own => "redefined in `lockkeeper.yaml`".to_owned(),
+        Reason::New { stack } if stack == own => "new".to_owned(),
+        Reason::Needs {
+            stack,
+            upstream,
+            because,
+        } if stack == own => {
+            let upstream = markdown::code(upstream.as_str());
+            format!("needs {upstream} ({})", markdown::inline(because, 40))
+        }
+        Reason::Reads { .. }
+        | Reason::MoreReads { .. }
+        | Reason::Redefined { .. }
+        | Reason::New { .. }
+        | Reason::Needs { .. } => markdown::inline(&reason.to_string(), 160),
+    }
+}
+
+/// One line under the table for what a plan cannot show.
+pub fn remark(stack: &StackRun) -> Option<String> {
+    let plan = plan(stack)?;
+    if plan.reads_todays.is_empty() || matches!(stack.state, StackState::Applied(_) | StackState::Differs { .. }) {
+        return None;
+    }
+    let today = todays(stack);
+    Some(format!(
+        "Reads today's {today}; it is planned again after {today} is applied."
+    ))
+}
+
+/// What an apply with an unknown end means, and what to do.
+pub fn lost(name: &StackName) -> String {
+    format!(
+        "❓ **Nobody knows what the apply of `{name}` did**: it may have changed everything, a part or nothing. Its lock \
+         is kept, so that nobody makes it worse. Look at what is really there, then say `/unlock {name}` and `/plan {name}`."
+    )
+}
+
+/// The upstreams whose values of today the plan read.
+fn todays(stack: &StackRun) -> String {
+    let names = plan(stack).map(|plan| plan.reads_todays.iter().map(|name| markdown::code(name.as_str())));
+    names.into_iter().flatten().collect::<Vec<String>>().join(", ")
+}
+
+/// What stands in the folded part before the tool's text: differences, failures, findings.
+pub fn story(stack: &StackRun) -> String {
+    let mut out = String::new();
+    match &stack.state {
+        StackState::Differs { difference, .. } => {
+            out.push_str("**The plan made now, after the applies before it, is not the one that was reviewed.** ");
+            out.push_str("Nothing was applied. Read it, have it approved as any plan, then say `/apply`.\n\n");
+            for line in difference.lines.iter().take(30) {
+                out.push_str(&format!("- {}\n", markdown::inline(line, 300)));
+            }
+            out.push('\n');
+        }
+        StackState::Failed { failure, .. } => {
+            out.push_str(&format!("**{}.**\n\n", markdown::sentence(&failure.sentence, 600)));
+            for located in failure.located.iter().take(10) {
+                out.push_str(&format!("- {}\n", markdown::sentence(&located.to_string(), 400)));
+            }
+            if !failure.excerpt.is_empty() {
+                out.push_str(&markdown::block("", &failure.excerpt, 4_000));
+            }
+            out.push('\n');
+        }
+        StackState::Lost { .. } => {
+            out.push_str(&lost(&stack.stack.name));
+            out.push_str("\n\n");
+        }
+        _ => {}
+    }
+    if let Some(remark) = remark(stack) {
+        out.push_str(&format!("{remark}\n\n"));
+    }
+    let findings = plan(stack).map(|plan| plan.verdict.findings()).unwrap_or_default();
+    for finding in findings.iter().take(30) {
+        let word = match finding.effect {
+            Effect::Deny => "❌ denied",
+            Effect::Warn => "⚠️ warning",
+        };
+        let policy = markdown::code(&finding.policy);
+        let address = finding
+            .address
+            .as_deref()
+            .map(|address| format!(" ({})", markdown::code(address)));
+        let message = markdown::sentence(&finding.message, 400);
+        out.push_str(&format!(
+            "- {word} by {policy}{}: {message}\n",
+            address.unwrap_or_default()
+        ));
+    }
+    if findings.len() > 30 {
+        out.push_str(&format!("- … {} more\n", findings.len() - 30));
+    }
+    out
+}
