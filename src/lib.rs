@@ -7,3 +7,4 @@ pub mod domain;
 pub mod engine;
 pub mod render;
 pub mod process;
+pub mod source;

@@ -1,0 +1,340 @@
+//! Owns the comparison of two trees: what a pull request changes, moves and removes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::domain::graph::{Edge, Graph, Reach, Reason};
+use crate::domain::ids::{RepoPath, StackName};
+use crate::domain::layout::{Deleted, Readers, Stack};
+use crate::domain::located::{Located, Place};
+use crate::source::Change;
+use crate::source::config::FILE;
+use crate::source::layout::Layout;
+
+/// How the stacks of base are found again in the merged tree.
+pub struct Matching {
+    /// Base's name → names in the merged tree; the best match first.
+    forward: BTreeMap<StackName, Vec<StackName>>,
+    /// Name in the merged tree → base's names; the best match first.
+    back: BTreeMap<StackName, Vec<StackName>>,
+}
+
+impl Matching {
+    /// By state, by directory and workspace, by name, in this order.
+    pub fn of(base: &Layout, merged: &Layout) -> Matching {
+        let mut by_key: BTreeMap<&str, Vec<&StackName>> = BTreeMap::new();
+        let mut by_place: BTreeMap<(&RepoPath, &str), Vec<&StackName>> = BTreeMap::new();
+        for stack in merged.stacks.values() {
+            if let Some(key) = stack.state.key() {
+                by_key.entry(key.as_str()).or_default().push(&stack.name);
+            }
+            by_place
+                .entry((&stack.dir, &stack.workspace))
+                .or_default()
+                .push(&stack.name);
+        }
+        let mut pairs: Vec<(u8, &StackName, &StackName)> = Vec::new();
+        for stack in base.stacks.values() {
+            let mut found: BTreeMap<&StackName, u8> = BTreeMap::new();
+            let by_name = merged.stacks.get_key_value(&stack.name).map(|(name, _)| name);
+            let at = by_place
+                .get(&(&stack.dir, stack.workspace.as_str()))
+                .into_iter()
+                .flatten();
+            let key = stack
+                .state
+                .key()
+                .and_then(|key| by_key.get(key.as_str()))
+                .into_iter()
+                .flatten();
+            // The last insertion wins: the best reason to believe it.
+            found.extend(by_name.map(|name| (name, 2)));
+            found.extend(at.map(|name| (*name, 1)));
+            found.extend(key.map(|name| (*name, 0)));
+            pairs.extend(found.into_iter().map(|(name, rank)| (rank, &stack.name, name)));
+        }
+        pairs.sort();
+        let mut best_of_base: BTreeMap<&StackName, u8> = BTreeMap::new();
+        let mut best_of_merged: BTreeMap<&StackName, u8> = BTreeMap::new();
+        for (rank, base, merged) in &pairs {
+            best_of_base.entry(base).or_insert(*rank);
+            best_of_merged.entry(merged).or_insert(*rank);
+        }
+        let mut matching = Matching {
+            forward: BTreeMap::new(),
+            back: BTreeMap::new(),
+        };
+        // Two environments of one directory share a place; where both ends are better matched, it says nothing.
+        for (rank, base, merged) in pairs {
+            if best_of_base[base] == rank || best_of_merged[merged] == rank {
+                matching.forward.entry(base.clone()).or_default().push(merged.clone());
+                matching.back.entry(merged.clone()).or_default().push(base.clone());
+            }
+        }
+        matching
+    }
+
+    fn merged(&self, base: &StackName) -> &[StackName] {
+        self.forward.get(base).map_or(&[], Vec::as_slice)
+    }
+
+    fn bases(&self, merged: &StackName) -> &[StackName] {
+        self.back.get(merged).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Gives stacks that exist at base base's labels, and says where the pull request wrote others.
+pub fn take_labels(base: &Layout, merged: &mut Layout, matching: &Matching) -> Vec<Located> {
+    let mut notices = Vec::new();
+    for stack in merged.stacks.values_mut() {
+        let bases = matching.bases(&stack.name);
+        if bases.is_empty() {
+            continue;
+        }
+        let mut labels = BTreeMap::new();
+        // The best match comes last, so that its word stands.
+        for name in bases.iter().rev() {
+            labels.extend(base.stacks[name].labels.clone());
+        }
+        if labels != stack.labels {
+            let place = merged.labels_at.get(&stack.name).or(stack.defined_at.as_ref());
+            let place = place.cloned().unwrap_or_else(|| Place::file(stack.dir.clone()));
+            let problem = format!("the labels of {} are those of the base branch", stack.name);
+            notices.push(Located::at(place, problem).hint("another label takes effect after the merge"));
+            stack.labels = labels;
+        }
+    }
+    notices
+}
+
+/// What the diff does to the stacks of both trees.
+#[derive(Default)]
+pub struct Effect {
+    pub selected: BTreeMap<StackName, Vec<Reason>>,
+    pub changed: BTreeSet<StackName>,
+    pub deleted: Vec<Deleted>,
+    pub broken: Vec<(StackName, Located)>,
+    pub notices: Vec<Located>,
+}
+
+/// More read files than anybody reads of; the rest is counted.
+const MAX_READS: usize = 20;
+
+/// Computes the effect over the union of both layouts, so that removing a stack or an edge hides nothing.
+pub fn effect(
+    base: &Layout,
+    merged: &Layout,
+    graph: &Graph,
+    matching: &Matching,
+    changes: &[Change],
+    file_differs: bool,
+) -> Effect {
+    let mut effect = Effect::default();
+    let mut seeds = touched(base, merged, matching, changes);
+    for (name, definition) in &merged.definitions {
+        let bases = matching.bases(name);
+        let own = |reason: Reason| (name.clone(), reason);
+        if bases.is_empty() {
+            add(&mut seeds, own(Reason::New { stack: name.clone() }));
+        } else if file_differs
+            && !bases
+                .iter()
+                .any(|base_name| base.definitions.get(base_name) == Some(definition))
+        {
+            add(&mut seeds, own(Reason::Redefined { stack: name.clone() }));
+        }
+    }
+    let gone: Vec<&Stack> = base
+        .stacks
+        .values()
+        .filter(|stack| is_gone(stack, merged, matching))
+        .collect();
+    for stack in gone.iter().filter(|stack| !merged.stacks.contains_key(&stack.name)) {
+        seeds.entry(stack.name.clone()).or_default();
+    }
+    effect.changed = seeds
+        .keys()
+        .filter(|name| merged.stacks.contains_key(*name))
+        .cloned()
+        .collect();
+
+    // A base stack that matches nothing keeps its name, which no merged stack has.
+    let names = merged
+        .stacks
+        .keys()
+        .chain(base.stacks.keys().filter(|name| matching.merged(name).is_empty()));
+    let mut edges: Vec<Edge> = graph.edges().to_vec();
+    edges.extend(base.edges.iter().flat_map(|edge| translated(edge, matching)));
+    edges.sort();
+    edges.dedup();
+    let reach = Reach::new(names.cloned().collect(), &edges);
+    let seeds = seeds
+        .into_iter()
+        .map(|(name, reasons)| (name, shortened(reasons)))
+        .collect();
+    let mut affected = reach.affected(&edges, seeds);
+
+    for stack in gone {
+        // Where another stack has taken over its name, the reasons are that one's.
+        let reasons = match merged.stacks.contains_key(&stack.name) {
+            true => Vec::new(),
+            false => affected.remove(&stack.name).unwrap_or_default(),
+        };
+        effect.broken.extend(still_read(stack, merged));
+        effect.deleted.push(Deleted {
+            stack: stack.clone(),
+            reasons,
+        });
+    }
+    effect.notices = unmanaged(base, merged, matching, &effect.deleted);
+    affected.retain(|name, _| merged.stacks.contains_key(name));
+    effect.selected = affected;
+    effect
+}
+
+fn add(seeds: &mut BTreeMap<StackName, BTreeSet<Reason>>, (name, reason): (StackName, Reason)) {
+    seeds.entry(name).or_default().insert(reason);
+}
+
+/// Stacks of either tree that read a changed file, under the names of the merged tree where they have one.
+fn touched(
+    base: &Layout,
+    merged: &Layout,
+    matching: &Matching,
+    changes: &[Change],
+) -> BTreeMap<StackName, BTreeSet<Reason>> {
+    let base_readers = Readers::new(base.stacks.iter().map(|(name, stack)| (name, &stack.reads)));
+    let merged_readers = Readers::new(merged.stacks.iter().map(|(name, stack)| (name, &stack.reads)));
+    let mut seeds = BTreeMap::new();
+    for path in changes.iter().flat_map(|change| change.old.iter().chain(&change.new)) {
+        for name in base_readers.of(path) {
+            let alone = std::slice::from_ref(name);
+            let names = match matching.merged(name) {
+                [] => alone,
+                names => names,
+            };
+            for name in names {
+                add(&mut seeds, read_by(path, name));
+            }
+        }
+        for name in merged_readers.of(path) {
+            add(&mut seeds, read_by(path, name));
+        }
+    }
+    seeds
+}
+
+fn read_by(path: &RepoPath, name: &StackName) -> (StackName, Reason) {
+    let reason = Reason::Reads {
+        path: path.clone(),
+        stack: name.clone(),
+    };
+    (name.clone(), reason)
+}
+
+/// The first reads in full and the number of the others.
+fn shortened(reasons: BTreeSet<Reason>) -> Vec<Reason> {
+    let (mut reads, mut others): (Vec<Reason>, Vec<Reason>) = reasons
+        .into_iter()
+        .partition(|reason| matches!(reason, Reason::Reads { .. }));
+    if reads.len() > MAX_READS {
+        let more = reads.split_off(MAX_READS);
+        if let Some(Reason::Reads { stack, .. }) = more.first() {
+            reads.push(Reason::MoreReads {
+                stack: stack.clone(),
+                files: u32::try_from(more.len()).unwrap_or(u32::MAX),
+            });
+        }
+    }
+    reads.append(&mut others);
+    reads
+}
+
+/// An edge of base in the names of the merged tree.
+fn translated(edge: &Edge, matching: &Matching) -> Vec<Edge> {
+    let names = |name: &StackName| match matching.merged(name) {
+        [] => vec![name.clone()],
+        names => names.to_vec(),
+    };
+    let mut edges = Vec::new();
+    for downstream in names(&edge.downstream) {
+        for upstream in names(&edge.upstream) {
+            edges.push(Edge {
+                downstream: downstream.clone(),
+                upstream,
+                ..edge.clone()
+            });
+        }
+    }
+    edges
+}
+
+/// A stack is deleted only if its files are gone and no stack of the merged tree has its state.
+fn is_gone(stack: &Stack, merged: &Layout, matching: &Matching) -> bool {
+    if merged.module_dirs.contains(&stack.dir) {
+        return false;
+    }
+    let matches = matching.merged(&stack.name);
+    match stack.state.key() {
+        // Whoever goes under its name, and nobody knows with which state, may have taken it along.
+        Some(key) => !matches.iter().any(|name| {
+            let other = &merged.stacks[name].state;
+            other.key().is_none() || other.key() == Some(key)
+        }),
+        None => matches.is_empty(),
+    }
+}
+
+/// A stack that looks into a state whose stack is being removed: both lines.
+fn still_read(gone: &Stack, merged: &Layout) -> Vec<(StackName, Located)> {
+    let looking = merged
+        .looking
+        .iter()
+        .filter(|looking| Some(&looking.key) == gone.state.key());
+    let defined_at = gone
+        .defined_at
+        .as_ref()
+        .map_or(gone.dir.to_string(), ToString::to_string);
+    let error = |looking: &crate::source::edges::Looking| {
+        let problem = format!(
+            "{} still reads the state of {}, which is being removed ({defined_at})",
+            looking.stack, gone.name
+        );
+        let hint = "remove this read first, in a pull request of its own";
+        (
+            looking.stack.clone(),
+            Located::at(looking.place.clone(), problem).hint(hint),
+        )
+    };
+    looking.map(error).collect()
+}
+
+/// Stacks that merely left discovery.
+fn unmanaged(base: &Layout, merged: &Layout, matching: &Matching, deleted: &[Deleted]) -> Vec<Located> {
+    let deleted: BTreeSet<&StackName> = deleted.iter().map(|deleted| &deleted.stack.name).collect();
+    let left = base.stacks.values().filter(|stack| {
+        let same = |name: &StackName| {
+            let other = &merged.stacks[name];
+            let one_is_unknown = other.state.key().is_none() || stack.state.key().is_none();
+            let same_place = other.dir == stack.dir && other.workspace == stack.workspace;
+            same_place || one_is_unknown || other.state.key() == stack.state.key()
+        };
+        !deleted.contains(&stack.name) && !matching.merged(&stack.name).iter().any(same)
+    });
+    let notice = |stack: &Stack| {
+        let place = stack
+            .defined_at
+            .clone()
+            .unwrap_or_else(|| Place::file(stack.dir.clone()));
+        let place = match place.path.as_str() == FILE {
+            // The line is base's; the file may have no such line any more.
+            true => Place::file(place.path),
+            false => Place::file(stack.dir.clone()),
+        };
+        let problem = format!(
+            "{} is no longer managed after this pull request; nothing of it is destroyed",
+            stack.name
+        );
+        Located::at(place, problem).hint("its files are still there: name it under `stacks` to keep it")
+    };
+    left.map(notice).collect()
+}

@@ -1,0 +1,203 @@
+//! Owns the view of one tree: directories, symlinks and texts.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::domain::ids::RepoPath;
+use crate::source::{Kind, Tree};
+
+/// One tree, indexed by directory.
+pub struct Files<'a> {
+    tree: &'a Tree,
+    /// Files (and links, and submodules) directly in each directory; every ancestor is a directory too.
+    dirs: HashMap<&'a str, Vec<&'a RepoPath>>,
+}
+
+/// Where a path leads.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Found {
+    pub path: RepoPath,
+    pub what: What,
+    /// The links that were followed.
+    pub links: Vec<RepoPath>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    File,
+    Directory,
+}
+
+/// Why a path leads nowhere.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Lost {
+    Missing,
+    /// A link on the way points out of the repository.
+    Leaves(RepoPath),
+    /// It lies in a submodule, whose contents are not read.
+    Submodule(RepoPath),
+    /// Links refer to each other.
+    Circle(RepoPath),
+}
+
+/// More links on one way than anybody makes.
+const MAX_LINKS: usize = 40;
+
+impl<'a> Files<'a> {
+    pub fn new(tree: &'a Tree) -> Self {
+        let mut dirs: HashMap<&str, Vec<&RepoPath>> = HashMap::from([("", Vec::new())]);
+        for path in tree.entries.keys() {
+            let mut parent = parent(path.as_str());
+            match dirs.get_mut(parent) {
+                Some(files) => files.push(path),
+                None => {
+                    dirs.insert(parent, vec![path]);
+                    // The loop ends at the first ancestor that is known: every directory is entered once.
+                    while !parent.is_empty() {
+                        parent = self::parent(parent);
+                        if dirs.contains_key(parent) {
+                            break;
+                        }
+                        dirs.insert(parent, Vec::new());
+                    }
+                }
+            }
+        }
+        Files { tree, dirs }
+    }
+
+    /// Every directory, in no order.
+    pub fn directories(&self) -> impl Iterator<Item = (&'a str, &[&'a RepoPath])> {
+        self.dirs.iter().map(|(dir, files)| (*dir, files.as_slice()))
+    }
+
+    /// What lies directly in a real directory; links are not followed.
+    pub fn in_directory(&self, dir: &RepoPath) -> &[&'a RepoPath] {
+        self.dirs.get(dir.as_str()).map_or(&[], Vec::as_slice)
+    }
+
+    /// The object's name of a plain file.
+    pub fn blob(&self, path: &RepoPath) -> Option<&'a str> {
+        let entry = self.tree.entries.get(path)?;
+        matches!(entry.kind, Kind::File | Kind::Executable).then_some(entry.blob.as_str())
+    }
+
+    /// A file's bytes, if they were read.
+    pub fn bytes(&self, path: &RepoPath) -> Option<&'a Arc<[u8]>> {
+        self.tree.blobs.get(self.blob(path)?)
+    }
+
+    /// Follows a path through the repository's links.
+    pub fn find(&self, path: &RepoPath) -> Result<Found, Lost> {
+        let found = |what| Found {
+            path: path.clone(),
+            what,
+            links: Vec::new(),
+        };
+        // What git names as a file or directory has no link above it.
+        if self.blob(path).is_some() {
+            return Ok(found(What::File));
+        }
+        if self.dirs.contains_key(path.as_str()) {
+            return Ok(found(What::Directory));
+        }
+        self.follow(path)
+    }
+
+    fn follow(&self, path: &RepoPath) -> Result<Found, Lost> {
+        let mut links = Vec::new();
+        let mut at = RepoPath::root();
+        let mut rest: Vec<String> = path.as_str().split('/').rev().map(str::to_owned).collect();
+        while let Some(part) = rest.pop() {
+            let next = at.join(&part).ok_or_else(|| Lost::Leaves(path.clone()))?;
+            match self.tree.entries.get(&next).map(|entry| (entry.kind, &entry.blob)) {
+                Some((Kind::Symlink, blob)) => {
+                    if links.len() >= MAX_LINKS {
+                        return Err(Lost::Circle(path.clone()));
+                    }
+                    let target = self
+                        .tree
+                        .blobs
+                        .get(blob)
+                        .and_then(|bytes| std::str::from_utf8(bytes).ok());
+                    let target = target.ok_or(Lost::Missing)?;
+                    links.push(next.clone());
+                    if target.starts_with('/') {
+                        return Err(Lost::Leaves(next));
+                    }
+                    let parts = target.split('/').filter(|part| !part.is_empty() && *part != ".");
+                    rest.extend(parts.rev().map(str::to_owned));
+                }
+                Some((Kind::Submodule, _)) => return Err(Lost::Submodule(next)),
+                Some((Kind::File | Kind::Executable, _)) if rest.is_empty() => at = next,
+                Some((Kind::File | Kind::Executable, _)) => return Err(Lost::Missing),
+                None if self.dirs.contains_key(next.as_str()) => at = next,
+                None => return Err(Lost::Missing),
+            }
+        }
+        let what = if self.blob(&at).is_some() {
+            What::File
+        } else {
+            What::Directory
+        };
+        Ok(Found { path: at, what, links })
+    }
+}
+
+fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(parent, _)| parent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Entry;
+
+    fn path(text: &str) -> RepoPath {
+        RepoPath::parse(text).expect("a path")
+    }
+
+    fn tree(files: &[(&str, Kind, &str)]) -> Tree {
+        let mut tree = Tree::default();
+        for (name, kind, text) in files {
+            let entry = Entry {
+                kind: *kind,
+                blob: (*name).to_owned(),
+            };
+            tree.entries.insert(path(name), entry);
+            tree.blobs.insert((*name).to_owned(), Arc::from(text.as_bytes()));
+        }
+        tree
+    }
+
+    #[test]
+    fn links_inside_the_repository_are_followed_and_others_are_named() {
+        let tree = tree(&[
+            ("a/b/c.tf", Kind::File, ""),
+            ("to-b", Kind::Symlink, "a/b"),
+            ("a/up", Kind::Symlink, "../to-b/"),
+            ("a/file", Kind::Symlink, "up/c.tf"),
+            ("out", Kind::Symlink, "../x"),
+            ("abs", Kind::Symlink, "/etc"),
+            ("loop", Kind::Symlink, "loop2"),
+            ("loop2", Kind::Symlink, "loop/x"),
+            ("sub", Kind::Submodule, ""),
+        ]);
+        let files = Files::new(&tree);
+        let show = |text: &str| match files.find(&path(text)) {
+            Ok(found) => format!("{:?} {} via {}", found.what, found.path, found.links.len()),
+            Err(lost) => format!("{lost:?}"),
+        };
+        assert_eq!(show("a/b/c.tf"), "File a/b/c.tf via 0");
+        assert_eq!(show("a"), "Directory a via 0");
+        assert_eq!(show("a/up"), "Directory a/b via 2");
+        assert_eq!(show("a/file"), "File a/b/c.tf via 3");
+        assert_eq!(show("to-b/c.tf"), "File a/b/c.tf via 1");
+        assert_eq!(show("to-b/d.tf"), "Missing");
+        assert_eq!(show("a/b/c.tf/d"), "Missing");
+        assert_eq!(files.find(&path("out")), Err(Lost::Leaves(path("out"))));
+        assert_eq!(files.find(&path("abs/passwd")), Err(Lost::Leaves(path("abs"))));
+        assert_eq!(files.find(&path("loop")), Err(Lost::Circle(path("loop"))));
+        assert_eq!(files.find(&path("sub/m")), Err(Lost::Submodule(path("sub"))));
+    }
+}

@@ -1,0 +1,241 @@
+//! Owns discovery: from the blobs of two trees to rules, stacks, edges, read sets and what a change affects.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::domain::graph::Graph;
+use crate::domain::ids::{RepoId, RepoPath};
+use crate::domain::layout::Discovered;
+use crate::domain::located::{Located, Place};
+use crate::domain::rules::Rules;
+use crate::source::change::{Matching, effect, take_labels};
+use crate::source::config::{Config, FILE, Half};
+use crate::source::layout::{Layout, Of, layout};
+use crate::source::parse::{Flavour, Parsed, on_a_deep_stack, text};
+
+pub mod yaml;
+pub mod shapes;
+pub mod config;
+pub mod value;
+pub mod facts;
+pub mod hcl;
+pub mod json;
+pub mod parse;
+pub mod files;
+pub mod module;
+pub mod walk;
+pub mod watch;
+pub mod roots;
+pub mod state;
+pub mod edges;
+pub mod layout;
+pub mod change;
+
+/// What an entry of a git tree is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    File,
+    Executable,
+    Symlink,
+    Submodule,
+}
+
+/// One entry of a git tree; directories are implied by paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub kind: Kind,
+    /// The object's name in hexadecimal.
+    pub blob: String,
+}
+
+/// One commit's files: every entry, and the contents of those that are [`wanted`].
+#[derive(Debug, Clone, Default)]
+pub struct Tree {
+    pub entries: BTreeMap<RepoPath, Entry>,
+    /// By object name. A wanted blob that is missing here (too large to read) is a located error where it matters.
+    pub blobs: HashMap<String, Arc<[u8]>>,
+}
+
+/// One file of the three-dot diff; a rename names both sides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    pub old: Option<RepoPath>,
+    pub new: Option<RepoPath>,
+}
+
+/// What discovery looks at.
+pub struct Input<'a> {
+    /// Keeps local states of two repositories apart.
+    pub repo: RepoId,
+    pub base: &'a Tree,
+    pub merged: &'a Tree,
+    /// merge-base..head.
+    pub changes: &'a [Change],
+}
+
+/// Whether discovery needs the contents of this entry. Links are always needed: their contents are where they lead.
+pub fn wanted(path: &RepoPath, kind: Kind) -> bool {
+    match kind {
+        Kind::Symlink => true,
+        Kind::Submodule => false,
+        Kind::File | Kind::Executable => {
+            let name = path.file_name();
+            const ENDINGS: [&str; 4] = [".tfvars", ".tfvars.json", ".tfbackend", ".hcl"];
+            let lock_file = name == ".terraform.lock.hcl";
+            path.as_str() == FILE
+                || Flavour::of(name).is_some()
+                || (!lock_file && ENDINGS.iter().any(|ending| name.ends_with(ending)))
+        }
+    }
+}
+
+/// The gate at base. `Err`: what to mend in the base branch before anything may be applied.
+pub fn rules(base: &Tree) -> Result<Rules, Vec<Located>> {
+    gate(&configuration(base))
+}
+
+fn gate(config: &Config) -> Result<Rules, Vec<Located>> {
+    match config.faults(&[Half::Gate, Half::Both]) {
+        faults if faults.is_empty() => Ok(config.rules.clone()),
+        faults => Err(faults),
+    }
+}
+
+/// The tree's `lockkeeper.yaml`, or the defaults where there is none.
+fn configuration(tree: &Tree) -> Config {
+    let path = RepoPath::parse(FILE).expect("a plain name");
+    let read = match tree.entries.get(&path) {
+        None => return Config::default(),
+        Some(entry) if entry.kind == Kind::Symlink => Err("the file is a link".to_owned()),
+        Some(entry) => tree
+            .blobs
+            .get(&entry.blob)
+            .ok_or_else(|| "the file is too large to read".to_owned()),
+    };
+    let read = read.and_then(|bytes| text(bytes).map_err(|broken| broken.why));
+    match read {
+        Ok(text) => Config::parse(&path, text),
+        Err(why) => Config::unreadable(Located::at(Place::file(path), why).hint("make it a plain text file")),
+    }
+}
+
+/// Stacks, edges and what the changes affect. Never panics on bad input; bounded in time.
+pub fn discover(input: &Input<'_>) -> Discovered {
+    discover_with(&Parsed::default(), input)
+}
+
+/// The same with facts of files that were parsed before, by git's name of their contents.
+pub fn discover_with(parsed: &Parsed, input: &Input<'_>) -> Discovered {
+    on_a_deep_stack(|| discovered(parsed, input)).unwrap_or_else(|error| Discovered {
+        rules: rules(input.base),
+        graph: Graph::default(),
+        selected: BTreeMap::new(),
+        changed: BTreeSet::new(),
+        broken: BTreeMap::new(),
+        errors: vec![
+            Located::nowhere(format!("the server has no thread left to read the repository: {error}")).hint("`/plan`"),
+        ],
+        notices: Vec::new(),
+        deleted: Vec::new(),
+    })
+}
+
+fn discovered(parsed: &Parsed, input: &Input<'_>) -> Discovered {
+    let at_base = configuration(input.base);
+    let at_merged = configuration(input.merged);
+    parsed.add(&[input.base, input.merged]);
+    let of = |tree, config: &Config, known: &BTreeSet<RepoPath>| {
+        layout(&Of {
+            repo: input.repo,
+            tree,
+            parsed,
+            description: &config.layout,
+            exclude: &at_base.rules.exclude,
+            known,
+        })
+    };
+    let base = of(input.base, &at_base, &BTreeSet::new());
+    let known: BTreeSet<RepoPath> = base.stacks.values().map(|stack| stack.dir.clone()).collect();
+    // A file that cannot be read says nothing about stacks: with base's description the others stay what they are.
+    let unreadable = at_merged.unreadable;
+    let mut merged = of(input.merged, if unreadable { &at_base } else { &at_merged }, &known);
+
+    let mut notices = gate_notices(input, &at_base, &at_merged);
+    let matching = Matching::of(&base, &merged);
+    notices.extend(take_labels(&base, &mut merged, &matching));
+    let stacks = std::mem::take(&mut merged.stacks);
+    let (graph, cycles) = Graph::build(stacks, std::mem::take(&mut merged.edges));
+    merged.stacks = graph.stacks().clone();
+    let file_differs = entry_of(input.base) != entry_of(input.merged);
+    let effect = effect(&base, &merged, &graph, &matching, input.changes, file_differs);
+
+    let mut errors = at_merged.faults(&[Half::Gate, Half::Description, Half::Both]);
+    let Layout {
+        errors: layout_errors,
+        mut broken,
+        notices: stack_notices,
+        ..
+    } = merged;
+    errors.extend(layout_errors);
+    errors.extend(cycles);
+    for (name, error) in effect.broken {
+        broken.entry(name).or_default().push(error);
+    }
+    notices.extend(effect.notices);
+    // What could not be told of a stack that is not here tonight is nobody's business tonight.
+    let here = stack_notices
+        .into_iter()
+        .filter(|(name, _)| effect.selected.contains_key(name));
+    notices.extend(here.flat_map(|(_, notices)| notices));
+    for list in broken.values_mut().chain([&mut errors, &mut notices]) {
+        list.sort();
+        list.dedup();
+    }
+    Discovered {
+        rules: gate(&at_base),
+        graph,
+        selected: effect.selected,
+        changed: effect.changed,
+        broken,
+        errors,
+        notices,
+        deleted: effect.deleted,
+    }
+}
+
+fn entry_of(tree: &Tree) -> Option<&Entry> {
+    tree.entries.get(&RepoPath::parse(FILE).expect("a plain name"))
+}
+
+/// Changes to the gate that this pull request makes: they count after the merge.
+fn gate_notices(input: &Input<'_>, base: &Config, merged: &Config) -> Vec<Located> {
+    let file = || Place::file(RepoPath::parse(FILE).expect("a plain name"));
+    let mut notices = Vec::new();
+    let hint = "the base branch's rules judge this pull request";
+    if base.rules != merged.rules && !merged.unreadable {
+        let problem = "the change of the rules takes effect after the merge";
+        notices.push(Located::at(file(), problem).hint(hint));
+    }
+    if let Some(dir) = &base.rules.policies.dir {
+        let paths = input
+            .changes
+            .iter()
+            .flat_map(|change| change.old.iter().chain(&change.new));
+        if let Some(path) = paths.into_iter().find(|path| path.is_within(dir)) {
+            let problem = "the change of policies takes effect after the merge";
+            notices.push(Located::at(Place::file(path.clone()), problem).hint(hint));
+        }
+    }
+    let terragrunt = |path: &&RepoPath| path.file_name() == "terragrunt.hcl";
+    let mut paths = input.changes.iter().filter_map(|change| change.new.as_ref());
+    if let Some(path) = paths.find(terragrunt) {
+        let problem = "terragrunt units are not in this version: the unit is no stack";
+        notices.push(
+            Located::at(Place::file(path.clone()), problem).hint("only terraform and tofu root modules are planned"),
+        );
+    }
+    notices
+}
+
+#[cfg(test)]
+mod tests;
