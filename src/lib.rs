@@ -8,3 +8,4 @@ pub mod engine;
 pub mod render;
 pub mod process;
 pub mod source;
+pub mod github;
