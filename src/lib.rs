@@ -9,3 +9,4 @@ pub mod render;
 pub mod process;
 pub mod source;
 pub mod github;
+pub mod git;
