@@ -10,3 +10,4 @@ pub mod process;
 pub mod source;
 pub mod github;
 pub mod git;
+pub mod tool;

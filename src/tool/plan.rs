@@ -1,0 +1,245 @@
+//! Owns the making of a plan: the tool's `plan` and `show`, and everything that is kept of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
+
+use crate::domain::ids::{ContentDigest, PlanDigest};
+use crate::domain::plan::change::Plan;
+use crate::domain::plan::{Counts, PlanJson};
+use crate::tool::beneath;
+use crate::tool::diagnostics::plain;
+use crate::tool::error::{Step, ToolError};
+use crate::tool::output::PlannedOutput;
+use crate::tool::reading::{self, Prior};
+use crate::tool::redact::{Redactor, Secrets};
+use crate::tool::run::{Command, redactor_for, workspace_env};
+use crate::tool::seed::{Seed, states};
+use crate::tool::site::{Site, StackAt};
+
+/// What a stack is given from its upstreams.
+#[derive(Clone, Default)]
+pub struct Inputs {
+    /// Variables of the root module; passed in a private file.
+    pub variables: BTreeMap<String, Json>,
+    /// Those whose value is sensitive upstream.
+    pub sensitive: BTreeSet<String>,
+}
+
+/// A final plan. Nothing here but the plan file, `outputs` and `hidden` holds a sensitive value.
+#[derive(Debug)]
+pub struct Planned {
+    /// In the attempt's folder; holds every value in the clear. To be taken (encrypted) and removed.
+    pub file: PathBuf,
+    pub digest: PlanDigest,
+    pub content: ContentDigest,
+    pub counts: Counts,
+    pub json: PlanJson,
+    /// What the tool prints, redacted; at most 4 MiB.
+    pub text: String,
+    /// For the stacks downstream.
+    pub outputs: BTreeMap<String, PlannedOutput>,
+    pub plan: Plan,
+    /// What must be hidden in the output of the apply too. To be kept as the plan file is.
+    pub hidden: Secrets,
+}
+
+/// The largest plan file.
+const MOST_PLAN: u64 = 256 << 20;
+/// The longest text that is kept.
+const MOST_TEXT: usize = 4 << 20;
+/// The plan file's name in the folder that the tool may write to.
+const OUT: &str = "plan";
+
+/// Plans a stack for real: `plan` and `show`, two processes. Takes no state lock.
+pub async fn plan(site: &Site, at: &StackAt<'_>, seed: &Seed, inputs: &Inputs) -> Result<Planned, ToolError> {
+    let mut secrets = site.secrets();
+    let values = inputs.sensitive.iter().filter_map(|name| inputs.variables.get(name));
+    values.for_each(|value| secrets.add(value));
+    let redactor = redactor_for(site, at, &secrets);
+
+    let out = at.attempt.join("out");
+    fs::create_dir_all(&out).map_err(ToolError::io("make a folder"))?;
+    let vars = write_variables(at, inputs)?;
+    let mut command = Command::new(
+        Step::Plan,
+        &seed.installed.file,
+        plan_args(at, &out, vars.as_deref()),
+        &seed.data_dir,
+    );
+    command.env = workspace_env(at);
+    command.read = states(site, at);
+    command.read.extend(vars.clone());
+    command.write = vec![at.tree.clone(), out.clone()];
+    command.deadline = site.deadlines.plan;
+    let finished = command.run(site, at).await;
+    if let Some(vars) = vars {
+        fs::remove_file(vars).map_err(ToolError::io("remove the variables' file"))?;
+    }
+    // 2: there are changes
+    let finished = finished?.expect(&[0, 2], at, &redactor)?;
+
+    let (file, digest) = take_plan(at, &out)?;
+    let shown = show(site, at, seed, &file, &redactor).await?;
+    let reading::Read {
+        plan,
+        json,
+        outputs,
+        secrets,
+        prior,
+    } = reading::read(&shown, secrets, &inputs.sensitive, &site.hash_key)?;
+    if prior == Prior::Nothing {
+        check_workspace(site, at, seed, &redactor).await?;
+    }
+    Ok(Planned {
+        text: text(&finished.stdout, &redactor_for(site, at, &secrets)),
+        content: plan.content(),
+        counts: plan.counts(),
+        file,
+        digest,
+        json,
+        outputs,
+        plan,
+        hidden: secrets,
+    })
+}
+
+fn plan_args(at: &StackAt<'_>, out: &Path, variables: Option<&Path>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = vec!["plan".into(), "-input=false".into(), "-no-color".into()];
+    // plans of several pull requests may run at once; only an apply takes the state lock
+    args.push("-lock=false".into());
+    // 2 instead of 0 where there are changes
+    args.push("-detailed-exitcode".into());
+    args.push(option("-out=", &out.join(OUT)));
+    for file in &at.stack.var_files {
+        args.push(option("-var-file=", &at.tree.join(file.as_str())));
+    }
+    // ours is last: what an edge declares is stronger than a file
+    args.extend(variables.map(|file| option("-var-file=", file)));
+    args
+}
+
+fn option(name: &str, value: &Path) -> OsString {
+    let mut arg = OsString::from(name);
+    arg.push(value);
+    arg
+}
+
+/// Values never stand in arguments: every user of the machine can read those.
+fn write_variables(at: &StackAt<'_>, inputs: &Inputs) -> Result<Option<PathBuf>, ToolError> {
+    const NAME: &str = "lockkeeper.tfvars.json";
+    if inputs.variables.is_empty() {
+        return Ok(None);
+    }
+    let bytes = serde_json::to_vec(&inputs.variables).expect("JSON values are JSON");
+    beneath::write(&at.attempt, Path::new(NAME), &bytes, 0o600).map_err(ToolError::io("write the variables' file"))?;
+    Ok(Some(at.attempt.join(NAME)))
+}
+
+/// Takes the plan file away from where the tool could still write, then reads its digest.
+fn take_plan(at: &StackAt<'_>, out: &Path) -> Result<(PathBuf, PlanDigest), ToolError> {
+    let bytes = beneath::read(out, Path::new(OUT), MOST_PLAN).map_err(ToolError::io("take the plan file"))?;
+    let bytes = bytes.ok_or_else(|| ToolError::io("take the plan file")(std::io::ErrorKind::NotFound.into()))?;
+    let name = Path::new("plan.bin");
+    beneath::write(&at.attempt, name, &bytes, 0o600).map_err(ToolError::io("keep the plan file"))?;
+    fs::remove_dir_all(out).map_err(ToolError::io("remove a folder"))?;
+    Ok((at.attempt.join(name), digest(&bytes)))
+}
+
+/// The digest of a plan file's bytes.
+pub fn digest(bytes: &[u8]) -> PlanDigest {
+    PlanDigest::parse(&hex::encode(Sha256::digest(bytes))).expect("SHA-256 in hexadecimal")
+}
+
+async fn show(
+    site: &Site,
+    at: &StackAt<'_>,
+    seed: &Seed,
+    file: &Path,
+    redactor: &Redactor,
+) -> Result<Vec<u8>, ToolError> {
+    let args = vec!["show".into(), "-json".into(), "-no-color".into(), file.into()];
+    let mut command = Command::new(Step::Show, &seed.installed.file, args, &seed.data_dir);
+    command.env = workspace_env(at);
+    command.read = states(site, at);
+    command.read.push(file.to_owned());
+    command.deadline = site.deadlines.plan;
+    let finished = command.run(site, at).await?.expect(&[0], at, redactor)?;
+    Ok(finished.stdout)
+}
+
+/// A workspace that does not exist would be planned as all new. Asked only where there was no state at all.
+async fn check_workspace(site: &Site, at: &StackAt<'_>, seed: &Seed, redactor: &Redactor) -> Result<(), ToolError> {
+    let workspace = &at.stack.workspace;
+    if workspace == "default" || at.kept_state(site).is_some() {
+        return Ok(());
+    }
+    let args = vec!["workspace".into(), "list".into(), "-no-color".into()];
+    let mut command = Command::new(Step::Workspace, &seed.installed.file, args, &seed.data_dir);
+    command.deadline = site.deadlines.init;
+    let finished = command.run(site, at).await?.expect(&[0], at, redactor)?;
+    match has_workspace(&String::from_utf8_lossy(&finished.stdout), workspace) {
+        true => Ok(()),
+        false => Err(ToolError::refused(
+            format!("the workspace {workspace:?} of stack {} does not exist", at.stack.name),
+            format!(
+                "correct its name, or make it with `{} workspace new {workspace}`",
+                seed.installed.tool.word()
+            ),
+        )),
+    }
+}
+
+/// Reads `* default\n  prod\n`: the current one is marked.
+fn has_workspace(list: &str, wanted: &str) -> bool {
+    let name = |line: &str| line.trim_start_matches("* ").trim().to_owned();
+    plain(list).lines().any(|line| name(line) == wanted)
+}
+
+/// What the tool printed, without the lines that only say how it got on.
+fn text(stdout: &[u8], redactor: &Redactor) -> String {
+    let clean = plain(&String::from_utf8_lossy(stdout));
+    let progress = |line: &str| {
+        const WORDS: [&str; 5] = [
+            ": Refreshing state...",
+            ": Reading...",
+            ": Read complete after ",
+            ": Still reading...",
+            ": Preparing import...",
+        ];
+        line.trim().is_empty() || WORDS.iter().any(|word| line.contains(word))
+    };
+    let lines: Vec<&str> = clean.lines().skip_while(|line| progress(line)).collect();
+    let mut text = redactor.text(lines.join("\n").trim_end());
+    if text.len() > MOST_TEXT {
+        text.truncate(text.floor_char_boundary(MOST_TEXT));
+        text.push_str("\n… (cut here)");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workspaces_are_read_from_the_tools_list() {
+        let list = "* default\n  prod\n\n";
+        assert!(has_workspace(list, "prod") && has_workspace(list, "default"));
+        assert!(!has_workspace(list, "pro") && !has_workspace("", "prod"));
+    }
+
+    #[test]
+    fn progress_is_not_part_of_a_plan() {
+        let stdout = b"terraform_data.x: Refreshing state... [id=1]\ndata.a.b: Reading...\n\nNo changes. Your infrastructure matches the configuration.\n\nx: Reading...\n";
+        let shown = text(stdout, &Redactor::new(&Secrets::default(), &[]));
+        assert_eq!(
+            shown,
+            "No changes. Your infrastructure matches the configuration.\n\nx: Reading..."
+        );
+    }
+}
