@@ -11,3 +11,4 @@ pub mod source;
 pub mod github;
 pub mod git;
 pub mod tool;
+pub mod policy;
