@@ -12,3 +12,4 @@ pub mod github;
 pub mod git;
 pub mod tool;
 pub mod policy;
+pub mod store;
