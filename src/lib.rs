@@ -13,3 +13,4 @@ pub mod git;
 pub mod tool;
 pub mod policy;
 pub mod store;
+pub mod worker;

@@ -1,0 +1,265 @@
+//! Owns the apply job: it is begun once, followed wherever it runs, and what cannot be found out is *lost*.
+
+use crate::domain::event::Event;
+use crate::domain::ids::{Attempt, PullId, RunId, StackName, StackRunId};
+use crate::domain::pull::PullState;
+use crate::domain::run::{Discovery, Run, StackEvent, StackRun, StackState};
+use crate::domain::state::State;
+use crate::git::stack_tree::StackTree;
+use crate::process::supervise::{self, Found};
+use crate::store::artifact::ArtifactKind;
+use crate::store::job::Claimed;
+use crate::store::warrant::Warranted;
+use crate::tool::apply::{Adopted, Applied, ApplyOrder};
+use crate::tool::error::ToolError;
+use crate::tool::redact::Secrets;
+use crate::tool::seed::Seed;
+use crate::tool::site::StackAt;
+use crate::worker::Worker;
+use crate::worker::place::{self, Attempting};
+use crate::worker::plan::{self, PlanError};
+use crate::worker::repository::Repository;
+use crate::worker::shelf::{self, Beside};
+
+/// Whether the supervisor of that apply is still there; where that cannot be seen, it may be.
+pub fn is_alive(worker: &Worker, run: RunId, stack: &StackName, attempt: Attempt) -> bool {
+    let dir = place::attempt_dir(worker, run, stack, attempt).join(crate::tool::apply::FOLDER);
+    matches!(supervise::find(&dir), Ok(Found::Alive(_)) | Err(_))
+}
+
+/// How often an apply that is under way, or on record, is looked for again where something else is in the way of it:
+/// about an hour.
+const LOOKS: u32 = 60;
+
+/// Applies one stack under its warrant, or follows the apply that an earlier life of this server began.
+pub async fn apply(worker: &Worker, pull: PullId, at: &StackRunId, claimed: &Claimed) -> anyhow::Result<Event> {
+    let attempt = claimed.job.attempt;
+    let state = worker.store().peek(pull).await?;
+    let event = match prepared(worker, &state, at, attempt).await {
+        Ok(ready) => match carried_out(worker, &ready, claimed).await {
+            Ok(event) => event,
+            Err(error) => after_an_error(worker, at, claimed, error)?,
+        },
+        Err(error) => after_an_error(worker, at, claimed, error)?,
+    };
+    Ok(Event::Stack {
+        run: at.run,
+        stack: at.stack.clone(),
+        attempt,
+        event,
+    })
+}
+
+/// An error of ours says nothing about what the tool did, if it was started: what runs or is on record is looked for
+/// again, and only what cannot be found out is lost.
+fn after_an_error(
+    worker: &Worker,
+    at: &StackRunId,
+    claimed: &Claimed,
+    error: PlanError,
+) -> Result<StackEvent, PlanError> {
+    let attempt = claimed.job.attempt;
+    let dir = place::attempt_dir(worker, at.run, &at.stack, attempt).join(crate::tool::apply::FOLDER);
+    match supervise::find(&dir) {
+        // What it came to is on disk, or will be: looked for again however long it takes.
+        Ok(Found::Alive(_) | Found::Finished(_)) => Err(error),
+        Err(_) if claimed.released_before < LOOKS => Err(error),
+        found => {
+            tracing::error!(stack = %at.stack, error = ?error, ?found, "the apply could not be carried out");
+            Ok(match found {
+                Ok(Found::NotStarted) => StackEvent::NotStarted(error.failure().sentence),
+                Ok(Found::Gone) | Err(_) => StackEvent::ApplyLost,
+                Ok(Found::Alive(_) | Found::Finished(_)) => return Err(error),
+            })
+        }
+    }
+}
+
+/// Everything an apply needs, the same before and after a restart.
+struct Ready<'a> {
+    state: &'a State,
+    run: &'a Run,
+    stack_run: &'a StackRun,
+    repository: Repository,
+    tree: StackTree,
+    at: StackAt<'a>,
+    attempt: Attempt,
+}
+
+async fn prepared<'a>(
+    worker: &Worker,
+    state: &'a State,
+    at: &StackRunId,
+    attempt: Attempt,
+) -> Result<Ready<'a>, PlanError> {
+    let gone = || PlanError::Ours(anyhow::anyhow!("run {} is gone from the state", at.run));
+    let run = state.runs.get(&at.run).ok_or_else(gone)?;
+    let stack_run = run.stacks.get(&at.stack).ok_or_else(gone)?;
+    let Discovery::Done(found) = &run.discovery else {
+        return Err(gone());
+    };
+    let repository = worker.repository(state.id.repo).await?;
+    let checkout = place::checkout(worker, &repository, run.id, &found.tree).await?;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let attempting = Attempting {
+        repo: state.id.repo,
+        author: plan::author(state),
+        origin: plan::origin(state),
+        run,
+        found,
+        stack: &stack_run.stack,
+        attempt,
+        checkout,
+        stop,
+    };
+    let tree = place::tree(worker, &attempting.checkout, run.id, &stack_run.stack);
+    let at = attempting.at(worker, &tree);
+    Ok(Ready {
+        state,
+        run,
+        stack_run,
+        repository,
+        tree,
+        at,
+        attempt,
+    })
+}
+
+async fn carried_out(worker: &Worker, ready: &Ready<'_>, claimed: &Claimed) -> Result<StackEvent, PlanError> {
+    let site = worker.site();
+    // Whoever had this job before may have begun it.
+    let hidden = hidden(worker, ready).await?;
+    let applied = match crate::tool::apply::adopt(site, &ready.at, hidden)? {
+        Adopted::NotStarted => match begin(worker, ready, claimed).await? {
+            Ok(applied) => applied,
+            Err(why) => return Ok(StackEvent::NotStarted(why)),
+        },
+        Adopted::Alive(mut applying) => {
+            tracing::info!(stack = %ready.at.stack.name, "following an apply that was begun before this server started");
+            match applying.ended(site, &ready.at).await {
+                Err(ToolError::Lost(_)) => return Ok(StackEvent::ApplyLost),
+                ended => ended?,
+            }
+        }
+        Adopted::Ended(applied) => {
+            tracing::info!(stack = %ready.at.stack.name, "recording an apply that ended while no server was there");
+            applied
+        }
+        Adopted::Lost => return Ok(StackEvent::ApplyLost),
+    };
+    recorded(worker, ready, applied).await
+}
+
+/// What must be hidden in all that the tool says, whoever began it.
+async fn hidden(worker: &Worker, ready: &Ready<'_>) -> Result<Secrets, PlanError> {
+    let mut hidden = Secrets::default();
+    if let StackState::Applying { plan, .. } | StackState::Lost { plan, .. } = &ready.stack_run.state {
+        let key = shelf::of(ready.run.id, &ready.at.stack.name, plan.attempt);
+        if let Some(beside) = shelf::get::<Beside>(worker, ArtifactKind::Beside, &key).await? {
+            hidden.add_bytes(&beside.hidden);
+        }
+    }
+    Ok(hidden)
+}
+
+/// Checked again at the act: the rows, and the head as GitHub says it now.
+async fn leave(worker: &Worker, ready: &Ready<'_>, claimed: &Claimed) -> Result<Result<Warranted, String>, PlanError> {
+    let warranted = match worker
+        .store()
+        .warrant_of(&claimed.job)
+        .await
+        .map_err(anyhow::Error::from)?
+    {
+        Ok(warranted) => warranted,
+        Err(why) => return Ok(Err(why.to_string())),
+    };
+    let pull = ready
+        .repository
+        .github
+        .pull(&ready.repository.name, ready.state.id.number)
+        .await?;
+    if pull.state != PullState::Open {
+        return Ok(Err("the pull request is not open any more".to_owned()));
+    }
+    if pull.head.sha != ready.run.head {
+        return Ok(Err("the pull request has a new head".to_owned()));
+    }
+    Ok(Ok(warranted))
+}
+
+async fn begin(worker: &Worker, ready: &Ready<'_>, claimed: &Claimed) -> Result<Result<Applied, String>, PlanError> {
+    let warranted = match leave(worker, ready, claimed).await? {
+        Ok(warranted) => warranted,
+        Err(why) => return Ok(Err(why)),
+    };
+    let site = worker.site();
+    // Back to the commit, then exactly what the plan made: nothing that another step left may reach the apply.
+    ready.tree.lay().await?;
+    place::fresh_scratch(&ready.at).await?;
+    let token = plan::module_token(worker, &ready.repository, plan::author(ready.state), ready.at.stack).await?;
+    let seed: Seed = crate::tool::seed::prepare(site, &ready.at, token.as_ref()).await?;
+    if seed.keys != ready.stack_run.keys {
+        return Ok(Err("the backend is another one than when the plan was made".to_owned()));
+    }
+    let key = shelf::of(ready.run.id, &ready.at.stack.name, warranted.plan.attempt);
+    let beside = shelf::get::<Beside>(worker, ArtifactKind::Beside, &key).await?;
+    let plan_file = shelf::bytes(worker, ArtifactKind::PlanFile, &key).await?;
+    let (Some(beside), Some(plan_file)) = (beside, plan_file) else {
+        return Ok(Err("its plan is not on this server any more: say `/plan`".to_owned()));
+    };
+    ready.tree.restore(&beside.made).await?;
+    let mut hidden = Secrets::default();
+    hidden.add_bytes(&beside.hidden);
+    let order = ApplyOrder {
+        plan: warranted.warrant.plan().clone(),
+        hidden,
+    };
+    worker.at("apply.prepared");
+    let mut applying = crate::tool::apply::apply(site, &ready.at, &seed, &order, &plan_file).await?;
+    worker.at("apply.started");
+    let ended = applying.ended(site, &ready.at).await;
+    worker.at("apply.ended");
+    match ended {
+        Err(ToolError::Lost(_)) => Err(PlanError::Tool(ToolError::Lost(crate::tool::error::Step::Apply))),
+        ended => Ok(Ok(ended?)),
+    }
+}
+
+/// Keeps what the apply printed and the outputs the state has now.
+async fn recorded(worker: &Worker, ready: &Ready<'_>, applied: Applied) -> Result<StackEvent, PlanError> {
+    let key = shelf::of(ready.run.id, &ready.at.stack.name, ready.attempt);
+    match applied {
+        Applied::Failed(failure) => Ok(StackEvent::ApplyFailed(failure)),
+        Applied::Done { text } => {
+            let kept = worker
+                .artifacts()
+                .put(ArtifactKind::ApplyLog, &key, text.into_bytes())
+                .await;
+            if let Err(error) = kept {
+                tracing::warn!(error = ?error, "the apply's output could not be kept");
+            }
+            if let Err(error) = keep_outputs(worker, ready, &key).await {
+                // The apply is a fact; whoever needs the outputs asks for them again.
+                tracing::warn!(error = ?error, "the outputs could not be read after the apply");
+            }
+            Ok(StackEvent::Applied)
+        }
+    }
+}
+
+/// Only where a stack of this run is given them.
+async fn keep_outputs(
+    worker: &Worker,
+    ready: &Ready<'_>,
+    key: &crate::store::artifact::ArtifactOf,
+) -> Result<(), PlanError> {
+    let name = &ready.at.stack.name;
+    let mut edges = ready.run.stacks.values().flat_map(|stack| &stack.edges);
+    if !edges.any(|edge| edge.upstream == *name && !edge.outputs.is_empty()) {
+        return Ok(());
+    }
+    let seed = crate::tool::seed::prepare(worker.site(), &ready.at, None).await?;
+    let outputs = crate::tool::output::outputs(worker.site(), &ready.at, &seed).await?;
+    shelf::put(worker, ArtifactKind::Outputs, key, &outputs).await?;
+    Ok(())
+}

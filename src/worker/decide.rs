@@ -1,0 +1,127 @@
+//! Owns a turn of one pull request: gather, decide, commit.
+
+use std::time::Duration;
+
+use tracing::Instrument;
+
+use crate::domain::ids::{RunId, TicketId};
+use crate::engine::answers::needs;
+use crate::engine::{self, Mint};
+use crate::store::deciding::{Decided, Then};
+use crate::store::error::StoreError;
+use crate::store::mailbox::Mail;
+use crate::worker::Worker;
+use crate::worker::gather::{self, Patience};
+
+/// How often the state may need an answer that was not asked before the mailbox is put back.
+const TURNS: usize = 3;
+
+/// How often a GitHub that refuses or says what cannot be read is asked again before the answer is unknown.
+const PATIENT: u32 = 5;
+
+/// Longer than any gathering: GitHub may be asked for half a minute whether it has worked out mergeability.
+const LEASE: Duration = Duration::from_secs(180);
+
+/// Takes the next mailbox and decides on what is in it; says whether there was one.
+pub async fn decide_next(worker: &Worker, name: &str) -> anyhow::Result<bool> {
+    let Some(mail) = worker.store().claim_mailbox(name, worker.now(), LEASE).await? else {
+        return Ok(false);
+    };
+    worker.at("decide.claimed");
+    let span = tracing::info_span!("decide", pull.repo = %mail.pull.repo, pull.number = %mail.pull.number);
+    turn(worker, mail).instrument(span).await?;
+    Ok(true)
+}
+
+async fn turn(worker: &Worker, mail: Mail) -> anyhow::Result<()> {
+    let store = worker.store();
+    let patience = match mail.tries {
+        0..PATIENT => Patience::CanWait,
+        _ => Patience::LastTime,
+    };
+    let (read, events): (Vec<_>, Vec<_>) = one_command(&mail).into_iter().unzip();
+    for _ in 0..TURNS {
+        // Gather: outside any transaction, from a state that may move on meanwhile.
+        let seen = store.peek_with(mail.pull, &events).await?;
+        let answers = match gather::gather(worker, &seen, &events, patience).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                tracing::warn!(detail = %error.detail(), "GitHub cannot be asked now; the mailbox waits");
+                let until = match &error {
+                    crate::github::error::GithubError::RateLimited { until, .. } => *until,
+                    _ => worker.now().plus(pause(mail.tries)),
+                };
+                store.put_back(&mail.lease, until).await?;
+                return Ok(());
+            }
+        };
+        worker.at("decide.gathered");
+
+        // Decide: one pure call, within the transaction.
+        let mut tx = match store.begin(&mail.lease).await {
+            Ok(tx) => tx,
+            // The lease is not ours any more: whoever has it decides.
+            Err(StoreError::Conflict) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let before = store.load(&mut tx, &events).await?;
+        if !needs(&before, &answers, &events).is_empty() && seen != before {
+            continue;
+        }
+        let mint = Mint {
+            now: worker.now(),
+            run: RunId(uuid::Uuid::now_v7()),
+            ticket: TicketId(uuid::Uuid::now_v7()),
+        };
+        let step = engine::decide(&before, &answers, &events, mint);
+        for remark in &step.remarks {
+            tracing::debug!(pull.number = %mail.pull.number, "{remark}");
+        }
+        worker.at("decide.performed");
+
+        // Commit: rows, jobs, surfaces and the mail, all or nothing.
+        match store
+            .commit(
+                tx,
+                Decided {
+                    before: &before,
+                    step: &step,
+                    read: &read,
+                    now: mint.now,
+                    then: Then::Release,
+                },
+            )
+            .await
+        {
+            Ok(_) => {
+                worker.at("decide.committed");
+                return Ok(());
+            }
+            Err(StoreError::Conflict) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    store
+        .put_back(&mail.lease, worker.now().plus(Duration::from_secs(1)))
+        .await?;
+    Ok(())
+}
+
+/// 2 s, 4 s … 256 s.
+fn pause(tries: u32) -> Duration {
+    Duration::from_secs(2 << tries.min(7))
+}
+
+/// All that is waiting, but at most one command: a ticket is granted on what the one before it left.
+fn one_command(mail: &Mail) -> Vec<(crate::store::mailbox::MailId, crate::domain::event::Event)> {
+    let mut commands = 0;
+    let is_command = |event: &crate::domain::event::Event| matches!(event, crate::domain::event::Event::Command { .. });
+    mail.events
+        .iter()
+        .take_while(|(_, event)| {
+            commands += usize::from(is_command(event));
+            commands <= 1
+        })
+        .cloned()
+        .collect()
+}

@@ -1,0 +1,222 @@
+//! Owns the discover job: which stacks a pull request changes and affects, on what will be true after the merge.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::domain::event::{Discovered, Event};
+use crate::domain::ids::{Attempt, CommitSha, LockKey, PullId, RunId, StackName, TreeSha};
+use crate::domain::layout::{self, Stack, StateAt};
+use crate::domain::located::Located;
+use crate::domain::rules::Rules;
+use crate::domain::run::{Failure, Found, Phase, StackRun, StackState};
+use crate::git::error::GitError;
+use crate::git::fetch::Want;
+use crate::git::merge::Merged;
+use crate::source;
+use crate::tool::site::LocalState;
+use crate::worker::repository::Repository;
+use crate::worker::{Worker, trees};
+
+pub async fn discover(worker: &Worker, pull: PullId, run: RunId, attempt: Attempt) -> anyhow::Result<Event> {
+    let state = worker.store().peek(pull).await?;
+    let outcome = match state.runs.get(&run) {
+        None => Discovered::Again("the run is gone".to_owned()),
+        Some(opened) => match worker.repository(pull.repo).await {
+            Err(error) => {
+                tracing::warn!(detail = %error.detail(), "the repository could not be asked for");
+                Discovered::Again(error.to_string())
+            }
+            Ok(repository) => {
+                let at = At {
+                    head: &opened.head,
+                    base_ref: &opened.base_ref,
+                };
+                match look(worker, &repository, &at).await {
+                    Ok(outcome) => outcome,
+                    Err(error) if error.may_pass() => {
+                        tracing::warn!(error = %error, "discovery is tried again");
+                        Discovered::Again(error.sentence())
+                    }
+                    Err(error) => {
+                        tracing::warn!(error = %error, "discovery failed");
+                        Discovered::Failed(vec![Located::nowhere(error.sentence())])
+                    }
+                }
+            }
+        },
+    };
+    Ok(Event::Discovered { run, attempt, outcome })
+}
+
+struct At<'a> {
+    head: &'a CommitSha,
+    base_ref: &'a str,
+}
+
+async fn look(worker: &Worker, repository: &Repository, at: &At<'_>) -> Result<Discovered, GitError> {
+    let branch = Want::Branch(at.base_ref.to_owned());
+    let fetched = repository
+        .fetch(&[branch.clone(), Want::Commit(at.head.clone())])
+        .await?;
+    let Some(base) = fetched.tips.get(&branch).cloned() else {
+        return Ok(failed(
+            format!("the base branch {} is gone", at.base_ref),
+            "choose another base branch",
+        ));
+    };
+    let mirror = &repository.mirror;
+    let (merged, fork_point) = tokio::try_join!(mirror.merge_tree(&base, at.head), mirror.merge_base(&base, at.head))?;
+    let tree = match merged {
+        Merged::Clean(tree) => tree,
+        Merged::Conflict(paths) => {
+            let conflict = |path| {
+                let place = crate::domain::located::Place::file(path);
+                Located::at(place, format!("this conflicts with {}", at.base_ref))
+                    .hint("merge the base branch and push")
+            };
+            return Ok(Discovered::Failed(paths.into_iter().take(50).map(conflict).collect()));
+        }
+        Merged::Unrelated => {
+            return Ok(failed(
+                format!("this shares no history with {}", at.base_ref),
+                "rebase it on the base branch",
+            ));
+        }
+    };
+    let Some(fork_point) = fork_point else {
+        return Ok(failed(
+            format!("this shares no history with {}", at.base_ref),
+            "rebase it on the base branch",
+        ));
+    };
+    let base_tree = mirror.tree_of(&base).await?;
+    let (changes, (base_files, merged_files)) = tokio::try_join!(
+        mirror.changes(&fork_point, at.head),
+        trees::both(mirror, &base_tree, &tree)
+    )?;
+    let changes: Vec<source::Change> = changes
+        .into_iter()
+        .map(|change| source::Change {
+            old: change.old,
+            new: change.new,
+        })
+        .collect();
+    let repo = repository.id;
+    // Parsing thousands of files is work for a thread of its own.
+    let known = worker.parsed();
+    let parsed = tokio::task::spawn_blocking(move || {
+        let input = source::Input {
+            repo,
+            base: &base_files,
+            merged: &merged_files,
+            changes: &changes,
+        };
+        source::discover_with(&known, &input)
+    });
+    let discovered = parsed
+        .await
+        .map_err(|panic| GitError::broken("look for stacks", &panic.to_string()))?;
+    Ok(found(worker, discovered, base, tree))
+}
+
+fn failed(problem: String, hint: &str) -> Discovered {
+    Discovered::Failed(vec![Located::nowhere(problem).hint(hint)])
+}
+
+fn found(worker: &Worker, discovered: layout::Discovered, base: CommitSha, tree: TreeSha) -> Discovered {
+    let layout::Discovered {
+        rules,
+        graph,
+        selected,
+        changed: _,
+        broken,
+        errors,
+        notices,
+        deleted,
+    } = discovered;
+    if !errors.is_empty() {
+        return Discovered::Failed(errors);
+    }
+    let names: BTreeSet<StackName> = selected.keys().cloned().collect();
+    let mut stacks = BTreeMap::new();
+    let mut upstreams = BTreeMap::new();
+    for (name, reasons) in selected {
+        let Some(stack) = graph.stack(&name) else { continue };
+        let edges: Vec<_> = graph.needs(&name).cloned().collect();
+        for upstream in edges.iter().filter_map(|edge| graph.stack(&edge.upstream)) {
+            if !names.contains(&upstream.name) {
+                upstreams.insert(upstream.name.clone(), upstream.clone());
+            }
+        }
+        let key_of = |name: &StackName| graph.stack(name).and_then(|stack| stack.state.key()).cloned();
+        let upstream_keys = graph
+            .upstreams(&name)
+            .into_iter()
+            .filter_map(|upstream| Some((upstream.clone(), BTreeSet::from([key_of(upstream)?]))))
+            .collect();
+        let state = first_state(
+            worker,
+            &rules,
+            stack,
+            broken.get(&name).map(Vec::as_slice).unwrap_or_default(),
+        );
+        let keys: BTreeSet<LockKey> = stack.state.key().cloned().into_iter().collect();
+        let after = graph.waits_for(&name, &names);
+        let run = StackRun {
+            stack: stack.clone(),
+            edges,
+            after,
+            reasons,
+            keys,
+            upstream_keys,
+            reviewed: None,
+            tried: false,
+            attempt: Attempt(0),
+            state,
+        };
+        stacks.insert(name, run);
+    }
+    let found = Found {
+        base,
+        tree,
+        known: graph.stacks().len(),
+        notices,
+        rules,
+        deleted: deleted.into_iter().map(|deleted| deleted.stack.name).collect(),
+        upstreams,
+    };
+    Discovered::Found { found, stacks }
+}
+
+fn first_state(worker: &Worker, rules: &Result<Rules, Vec<Located>>, stack: &Stack, broken: &[Located]) -> StackState {
+    let refused = |sentence: String, located: Vec<Located>| StackState::Failed {
+        phase: Phase::Discover,
+        failure: Failure {
+            sentence,
+            excerpt: String::new(),
+            located,
+        },
+    };
+    if let Some(first) = broken.first() {
+        return refused(first.problem.clone(), broken.to_vec());
+    }
+    match &stack.state {
+        StateAt::Local { .. } if worker.site().local_state == LocalState::Refuse => {
+            let located = stack.defined_at.clone().map(|place| {
+                Located::at(place, "this stack keeps its state in a file of its own directory")
+                    .hint("give it a backend")
+            });
+            let sentence = "its state would be thrown away with the working tree: give it a backend, or have the operator \
+                            set LOCKKEEPER_LOCAL_STATE=keep";
+            refused(sentence.to_owned(), located.into_iter().collect())
+        }
+        StateAt::Cloud { workspace, .. } => {
+            let sentence = format!("the workspace {workspace} runs its plans in HCP Terraform, which is not supported");
+            refused(sentence, Vec::new())
+        }
+        StateAt::Key(_) | StateAt::Local { .. } | StateAt::Absolute { .. } | StateAt::Unknown(_) => {
+            // Without rules nobody knows whether a plan is wanted, and none may be applied: still, showing it harms nobody.
+            let wanted = rules.as_ref().map_or(true, |rules| rules.autoplan) && stack.autoplan;
+            if wanted { StackState::Waiting } else { StackState::Held }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Owns taking deliveries in: from what GitHub sent to events in the mailboxes of pull requests.
+
+use crate::domain::command;
+use crate::domain::event::{CommandId, CommandSource, Event, PullEvent};
+use crate::domain::ids::{CommitSha, Login, PullId, RepoId};
+use crate::github::webhook::parse::parse;
+use crate::github::webhook::{
+    CheckAction, CheckAsked, Commented, Delivery, Kind, MergeGroupAction, MergeGroupMoved, PullAction, PullMoved,
+};
+use crate::store::delivery::{Delivery as Stored, Outcome, Settled};
+use crate::store::repo::RepoRow;
+use crate::worker::Worker;
+
+/// Takes in all that is waiting; says whether anything was.
+pub async fn take_in(worker: &Worker) -> anyhow::Result<bool> {
+    let waiting = worker.store().next_deliveries(100).await?;
+    let any = !waiting.is_empty();
+    for delivery in waiting {
+        let settled = settle(worker, &delivery);
+        worker.at("delivery.parsed");
+        worker.store().settle(&delivery.id, &settled, worker.now()).await?;
+        worker.at("delivery.committed");
+    }
+    Ok(any)
+}
+
+fn settle(worker: &Worker, stored: &Stored) -> Settled {
+    match parse(&stored.event, &stored.body) {
+        Err(fault) => {
+            tracing::warn!(delivery.id = %stored.id, error = %fault, "a delivery cannot be read and is kept as a fault");
+            worker.count("deliveries_faulty");
+            Settled {
+                repo: None,
+                events: Vec::new(),
+                groups: Vec::new(),
+                outcome: Outcome::Fault(fault.to_string()),
+            }
+        }
+        Ok(delivery) => sorted(worker, stored, delivery),
+    }
+}
+
+fn sorted(worker: &Worker, stored: &Stored, delivery: Delivery) -> Settled {
+    let Delivery {
+        repo,
+        installation,
+        sender,
+        kind,
+    } = delivery;
+    let nothing = |why: String| Settled {
+        repo: None,
+        events: Vec::new(),
+        groups: Vec::new(),
+        outcome: Outcome::Ignored(why),
+    };
+    let (Some(repo), Some(installation)) = (repo, installation) else {
+        return nothing(match kind {
+            Kind::Ignored(why) => why,
+            Kind::Ping => "a ping".to_owned(),
+            _ => "it names no repository or no installation".to_owned(),
+        });
+    };
+    // The door refuses these too; a list that became shorter since must hold as well.
+    if !worker.parts().allow.allows(&repo.name) {
+        return nothing(format!("{} is not in LOCKKEEPER_ALLOW", repo.name));
+    }
+    worker.forget_if_renamed(repo.id, &repo.name);
+    let row = RepoRow {
+        id: repo.id,
+        name: repo.name.clone(),
+        installation,
+    };
+    let mut groups = Vec::new();
+    let events = match kind {
+        Kind::Pull(moved) => vec![pull(repo.id, moved, sender)],
+        Kind::Comment(comment) => commands(worker, repo.id, comment),
+        Kind::Review(review) => vec![(
+            PullId {
+                repo: repo.id,
+                number: review.pull,
+            },
+            Event::Pull(PullEvent::Reviewed),
+        )],
+        Kind::Check(asked) => button(worker, repo.id, asked, stored),
+        Kind::Suite(asked) => asked
+            .pulls
+            .iter()
+            .map(|number| {
+                (
+                    PullId {
+                        repo: repo.id,
+                        number: *number,
+                    },
+                    Event::Look,
+                )
+            })
+            .collect(),
+        Kind::MergeGroup(moved) => {
+            groups.extend(requested(&moved).map(|head| (repo.id, head)));
+            Vec::new()
+        }
+        Kind::Push(_) => return nothing("a push moves a pull request by an event of its own".to_owned()),
+        Kind::Installation(_) => return nothing("installations are looked up when they are needed".to_owned()),
+        Kind::Ping => return nothing("a ping".to_owned()),
+        Kind::Ignored(why) => return nothing(why),
+    };
+    match events.is_empty() && groups.is_empty() {
+        true => nothing("nothing in it is for us".to_owned()),
+        false => Settled {
+            repo: Some(row),
+            events,
+            groups,
+            outcome: Outcome::Done,
+        },
+    }
+}
+
+/// The commit a merge queue wants checked.
+fn requested(moved: &MergeGroupMoved) -> impl Iterator<Item = CommitSha> {
+    match moved.action {
+        MergeGroupAction::ChecksRequested => Some(moved.head.clone()),
+        MergeGroupAction::Destroyed => None,
+    }
+    .into_iter()
+}
+
+fn pull(repo: RepoId, moved: PullMoved, sender: Option<Login>) -> (PullId, Event) {
+    let id = PullId {
+        repo,
+        number: moved.number,
+    };
+    let event = match (&moved.action, sender) {
+        (PullAction::Opened | PullAction::Reopened | PullAction::Pushed { .. }, Some(by)) => {
+            PullEvent::Pushed { by, head: moved.head }
+        }
+        _ => PullEvent::Moved,
+    };
+    (id, Event::Pull(event))
+}
+
+/// Only a person's comment is a command, and only as it was when it was made.
+fn commands(worker: &Worker, repo: RepoId, comment: Commented) -> Vec<(PullId, Event)> {
+    let Commented {
+        pull,
+        comment: id,
+        by,
+        body,
+    } = comment;
+    if by.is_bot() {
+        return Vec::new();
+    }
+    let lines = command::parse_comment(&body);
+    for _ in &lines {
+        worker.count("commands");
+    }
+    let event = |line: command::Line| Event::Command {
+        id: CommandId {
+            source: CommandSource::Comment(id.0),
+            line: line.number,
+        },
+        by: by.clone(),
+        text: line.text,
+        command: line.command,
+    };
+    lines
+        .into_iter()
+        .map(|line| (PullId { repo, number: pull }, event(line)))
+        .collect()
+}
+
+/// A button is a command by its sender; which stack is meant stands in our own mark on the check.
+fn button(worker: &Worker, repo: RepoId, asked: CheckAsked, stored: &Stored) -> Vec<(PullId, Event)> {
+    if asked.app.is_some_and(|app| app != worker.github().id()) || asked.by.is_bot() {
+        return Vec::new();
+    }
+    let mark = crate::worker::publish::read_mark(&asked.external_id);
+    let line = match (&asked.action, &mark) {
+        (CheckAction::Button(identifier), Some((_, stack))) if identifier == "apply" => format!("/apply {stack}"),
+        (CheckAction::Button(identifier), Some((_, stack))) if identifier == "plan" => format!("/plan {stack}"),
+        (CheckAction::Rerequested, Some((_, stack))) => format!("/plan {stack}"),
+        // One of the three: whoever asks for it again wants it looked at again.
+        (CheckAction::Rerequested, None) => {
+            return asked
+                .pulls
+                .iter()
+                .map(|number| (PullId { repo, number: *number }, Event::Look))
+                .collect();
+        }
+        (CheckAction::Button(_), _) => return Vec::new(),
+    };
+    let Some((number, _)) = mark else { return Vec::new() };
+    let Some(command) = command::parse_line(&line) else {
+        return Vec::new();
+    };
+    let id = CommandId {
+        source: CommandSource::Button(stored.id.clone()),
+        line: 1,
+    };
+    vec![(
+        PullId { repo, number },
+        Event::Command {
+            id,
+            by: asked.by,
+            text: line,
+            command,
+        },
+    )]
+}

@@ -1,0 +1,176 @@
+//! Owns the doing: the loops that take work out of the store, and one file per job. The worker alone holds SQL,
+//! GitHub, git, the tool and policy in its hands at once.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::domain::ids::{RepoId, Timestamp};
+use crate::git::Mirrors;
+use crate::github::App;
+use crate::policy::bundle::Directory;
+use crate::process::OwnBinary;
+use crate::source::parse::Parsed;
+use crate::store::Store;
+use crate::store::artifact::Artifacts;
+use crate::tool::site::Site;
+use crate::worker::allow::Allow;
+use crate::worker::link::Links;
+use crate::worker::repository::Repository;
+
+pub mod allow;
+pub mod link;
+pub mod repository;
+pub mod trees;
+pub mod intake;
+pub mod gather;
+pub mod decide;
+pub mod discover;
+pub mod place;
+pub mod shelf;
+pub mod inputs;
+pub mod judge;
+pub mod plan;
+pub mod apply;
+pub mod publish;
+pub mod sweep;
+pub mod crash;
+pub mod loops;
+
+/// What time it is: made in cli, moved by hand in tests.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Everything a job needs. Made once, in cli.
+pub struct Parts {
+    pub store: Store,
+    pub artifacts: Artifacts,
+    pub github: App,
+    pub mirrors: Mirrors,
+    pub site: Arc<Site>,
+    pub own: OwnBinary,
+    /// The server's own policies.
+    pub policies: Directory,
+    pub judging: crate::policy::limits::Limits,
+    pub clock: Clock,
+    pub data: PathBuf,
+    pub allow: Allow,
+    pub links: Links,
+    /// Tool processes at a time.
+    pub parallel: usize,
+    /// How long a stop waits for applies.
+    pub drain: std::time::Duration,
+    /// Named crash point (tests).
+    pub die_at: Option<String>,
+}
+
+/// Cheap to clone; all clones share everything.
+#[derive(Clone)]
+pub struct Worker {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    parts: Parts,
+    repositories: Mutex<HashMap<RepoId, Repository>>,
+    /// One checkout of a run is made at a time.
+    checkouts: place::Gates,
+    /// What files said, by their contents: shared by every run.
+    parsed: Arc<Parsed>,
+    counters: Mutex<std::collections::BTreeMap<&'static str, u64>>,
+}
+
+impl Worker {
+    pub fn new(parts: Parts) -> Self {
+        let inner = Inner {
+            parts,
+            repositories: Mutex::default(),
+            checkouts: place::Gates::default(),
+            parsed: Arc::default(),
+            counters: Mutex::default(),
+        };
+        Worker { inner: Arc::new(inner) }
+    }
+
+    pub fn parts(&self) -> &Parts {
+        &self.inner.parts
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.inner.parts.store
+    }
+
+    pub fn artifacts(&self) -> &Artifacts {
+        &self.inner.parts.artifacts
+    }
+
+    pub fn github(&self) -> &App {
+        &self.inner.parts.github
+    }
+
+    pub fn mirrors(&self) -> &Mirrors {
+        &self.inner.parts.mirrors
+    }
+
+    pub fn site(&self) -> &Site {
+        &self.inner.parts.site
+    }
+
+    pub fn now(&self) -> Timestamp {
+        (self.inner.parts.clock)()
+    }
+
+    fn parsed(&self) -> Arc<Parsed> {
+        Arc::clone(&self.inner.parsed)
+    }
+
+    fn known(&self, id: RepoId) -> Option<Repository> {
+        self.inner
+            .repositories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&id)
+            .cloned()
+    }
+
+    fn remember(&self, repository: Repository) {
+        self.inner
+            .repositories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(repository.id, repository);
+    }
+
+    /// Forgets a repository's name and address, because a delivery says that it was renamed.
+    fn forget(&self, id: RepoId) {
+        self.inner
+            .repositories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&id);
+    }
+
+    /// Adds one to a counter of `/metrics`.
+    pub fn count(&self, what: &'static str) {
+        *self
+            .inner
+            .counters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(what)
+            .or_default() += 1;
+    }
+
+    /// What was counted since the start.
+    pub fn counted(&self) -> std::collections::BTreeMap<&'static str, u64> {
+        self.inner
+            .counters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// A named crash point: the process ends itself there without warning, where a test asks for it.
+    pub fn at(&self, point: &str) {
+        crash::at(self.inner.parts.die_at.as_deref(), point);
+    }
+}

@@ -1,0 +1,165 @@
+//! Owns where runs lie on disk: one read-only checkout per run, a tree, a scratch and a folder per attempt for each stack.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::ids::{Attempt, Login, RepoId, RunId, StackName, TreeSha};
+use crate::domain::layout::{Stack, StateAt};
+use crate::domain::run::{Found, Run};
+use crate::git::error::GitError;
+use crate::git::stack_tree::StackTree;
+use crate::tool::site::{LocalUpstream, Origin, StackAt};
+use crate::worker::Worker;
+use crate::worker::repository::Repository;
+
+/// One gate per run, so that its checkout is made once.
+#[derive(Default)]
+pub struct Gates(Mutex<HashMap<RunId, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Gates {
+    fn of(&self, run: RunId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        gates.retain(|other, gate| *other == run || Arc::strong_count(gate) > 1);
+        gates.entry(run).or_default().clone()
+    }
+}
+
+/// Everything of one run.
+pub fn run_dir(worker: &Worker, run: RunId) -> PathBuf {
+    worker.parts().data.join("runs").join(run.to_string())
+}
+
+/// Everything of one stack in one run; a name may hold what a path may not.
+pub fn stack_dir(worker: &Worker, run: RunId, stack: &StackName) -> PathBuf {
+    let digest = hex::encode(Sha256::digest(stack.as_str()));
+    run_dir(worker, run).join("stacks").join(&digest[..24])
+}
+
+/// The folder of one attempt: the output of its programs and its plan file.
+pub fn attempt_dir(worker: &Worker, run: RunId, stack: &StackName, attempt: Attempt) -> PathBuf {
+    stack_dir(worker, run, stack).join(format!("attempt-{attempt}"))
+}
+
+/// The run's checkout, made if it is not there.
+pub async fn checkout(
+    worker: &Worker,
+    repository: &Repository,
+    run: RunId,
+    tree: &TreeSha,
+) -> Result<PathBuf, GitError> {
+    let gate = worker.inner.checkouts.of(run);
+    let _turn = gate.lock().await;
+    repository
+        .mirror
+        .checkout(&run_dir(worker, run).join("checkout"), tree)
+        .await
+}
+
+/// A stack's own tree over the run's checkout.
+pub fn tree(worker: &Worker, checkout: &std::path::Path, run: RunId, stack: &Stack) -> StackTree {
+    let at = stack_dir(worker, run, &stack.name).join("tree");
+    StackTree::new(checkout, &at, std::iter::once(&stack.dir).chain(&stack.local_modules))
+}
+
+/// Nothing that an earlier step left in its home or among its temporary files reaches a later one: a file there can
+/// configure the tool.
+pub async fn fresh_scratch(at: &StackAt<'_>) -> Result<(), GitError> {
+    crate::git::remove::remove(&at.scratch).await
+}
+
+fn upstream_dir(worker: &Worker, run: RunId, reader: &StackName, upstream: &StackName) -> PathBuf {
+    let digest = hex::encode(Sha256::digest(upstream.as_str()));
+    stack_dir(worker, run, reader).join("upstreams").join(&digest[..24])
+}
+
+/// The tree of an upstream that is only asked for its outputs.
+pub fn upstream_tree(
+    worker: &Worker,
+    checkout: &std::path::Path,
+    run: RunId,
+    reader: &StackName,
+    upstream: &Stack,
+) -> StackTree {
+    let at = upstream_dir(worker, run, reader, &upstream.name).join("tree");
+    StackTree::new(
+        checkout,
+        &at,
+        std::iter::once(&upstream.dir).chain(&upstream.local_modules),
+    )
+}
+
+/// Where one attempt at a stack happens.
+pub struct Attempting<'a> {
+    pub repo: RepoId,
+    /// Whose read access counts for private modules.
+    pub author: Option<&'a Login>,
+    pub origin: Origin,
+    pub run: &'a Run,
+    pub found: &'a Found,
+    pub stack: &'a Stack,
+    pub attempt: Attempt,
+    pub checkout: PathBuf,
+    pub stop: CancellationToken,
+}
+
+impl<'a> Attempting<'a> {
+    /// The tool's view of it.
+    pub fn at(&self, worker: &Worker, tree: &StackTree) -> StackAt<'a> {
+        let stack_dir = stack_dir(worker, self.run.id, &self.stack.name);
+        StackAt {
+            repo: self.repo,
+            origin: self.origin,
+            stack: self.stack,
+            tree: tree.path_of(&crate::domain::ids::RepoPath::root()),
+            checkout: self.checkout.clone(),
+            scratch: stack_dir.join("scratch"),
+            attempt: attempt_dir(worker, self.run.id, &self.stack.name, self.attempt),
+            local_upstreams: self.local_upstreams(),
+            stop: self.stop.clone(),
+        }
+    }
+
+    /// The same for an upstream that is only asked for its outputs: its folders lie in its reader's.
+    pub fn upstream_at(&self, worker: &Worker, tree: &StackTree, reader: &StackName) -> StackAt<'a> {
+        let within = upstream_dir(worker, self.run.id, reader, &self.stack.name);
+        StackAt {
+            scratch: within.join("scratch"),
+            attempt: within.join(format!("attempt-{}", self.attempt)),
+            ..self.at(worker, tree)
+        }
+    }
+
+    /// Upstreams whose state this server keeps in a file.
+    fn local_upstreams(&self) -> Vec<LocalUpstream> {
+        let edges = self
+            .run
+            .stacks
+            .get(&self.stack.name)
+            .map(|run| run.edges.as_slice())
+            .unwrap_or_default();
+        let stacks = edges.iter().filter_map(|edge| self.definition(&edge.upstream));
+        stacks
+            .filter_map(|stack| match &stack.state {
+                StateAt::Local { file, key } => Some(LocalUpstream {
+                    file: file.clone(),
+                    key: key.clone(),
+                    workspace: stack.workspace.clone(),
+                }),
+                StateAt::Key(_) | StateAt::Absolute { .. } | StateAt::Cloud { .. } | StateAt::Unknown(_) => None,
+            })
+            .collect()
+    }
+
+    /// A stack of the run, or a direct upstream outside it.
+    pub fn definition(&self, name: &StackName) -> Option<&'a Stack> {
+        self.run
+            .stacks
+            .get(name)
+            .map(|run| &run.stack)
+            .or_else(|| self.found.upstreams.get(name))
+    }
+}

@@ -1,0 +1,349 @@
+//! Owns the plan job: tree, seed, plan, policies, artifacts, and for a real plan how it compares with the reviewed one.
+
+use std::collections::BTreeSet;
+
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::event::Event;
+use crate::domain::ids::{Attempt, Login, PullId, StackName, StackRunId};
+use crate::domain::layout::Stack;
+use crate::domain::located::{Located, Place};
+use crate::domain::plan::PlanSummary;
+use crate::domain::plan::change::Plan;
+use crate::domain::plan::compare::{Between, Comparison, compare};
+use crate::domain::run::{Compared, Discovery, Failure, StackEvent, StackRun, StackState};
+use crate::domain::state::State;
+use crate::domain::verdict::{Effect, Finding, Verdict};
+use crate::git::error::GitError;
+use crate::git::made::MadeLimits;
+use crate::policy::input::PhaseInput;
+use crate::store::artifact::ArtifactKind;
+use crate::tool::error::ToolError;
+use crate::tool::site::Origin;
+use crate::worker::Worker;
+use crate::worker::inputs::{self, Given};
+use crate::worker::judge::{self, Case};
+use crate::worker::place::{self, Attempting};
+use crate::worker::repository::Repository;
+use crate::worker::shelf::{self, Beside};
+
+/// Why a stack could not be planned; each gives a sentence for people.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    #[error("the tool")]
+    Tool(#[from] ToolError),
+    #[error("git")]
+    Git(#[from] GitError),
+    #[error("an artifact")]
+    Ours(#[from] anyhow::Error),
+    #[error("an artifact")]
+    Json(#[from] serde_json::Error),
+    #[error("GitHub")]
+    Github(#[from] crate::github::error::GithubError),
+    #[error("{upstream} has no output {output}")]
+    NoSuchOutput {
+        upstream: StackName,
+        output: String,
+        place: Place,
+    },
+    #[error("{0}")]
+    Refused(Located),
+}
+
+impl PlanError {
+    /// What people read; the log keeps the rest.
+    pub fn failure(&self) -> Failure {
+        match self {
+            PlanError::Tool(error) => error.failure(),
+            PlanError::Git(error) => Failure::saying(error.sentence().trim_end_matches('.')),
+            PlanError::Ours(_) | PlanError::Json(_) => Failure::saying(
+                "a file of this server could not be read or written; its operator finds the reason in the log. Say `/plan` to try again",
+            ),
+            PlanError::Github(error) => Failure::saying(error.to_string()),
+            PlanError::NoSuchOutput {
+                upstream,
+                output,
+                place,
+            } => {
+                let problem = format!("{upstream} has no output {output}");
+                let located =
+                    Located::at(place.clone(), problem.clone()).hint("name one that it has, or add it there first");
+                Failure {
+                    sentence: problem,
+                    excerpt: String::new(),
+                    located: vec![located],
+                }
+            }
+            PlanError::Refused(located) => Failure {
+                sentence: located.problem.clone(),
+                excerpt: String::new(),
+                located: vec![located.clone()],
+            },
+        }
+    }
+}
+
+/// Plans one stack and says what came of it.
+pub async fn plan(
+    worker: &Worker,
+    pull: PullId,
+    at: &StackRunId,
+    attempt: Attempt,
+    stop: CancellationToken,
+) -> anyhow::Result<Event> {
+    let state = worker.store().peek(pull).await?;
+    let event = match planned(worker, &state, at, attempt, stop).await {
+        Ok(event) => event,
+        Err(PlanError::Tool(ToolError::Interrupted(_))) => StackEvent::Interrupted,
+        Err(error) => {
+            tracing::warn!(stack = %at.stack, error = ?error, "the plan failed");
+            StackEvent::PlanFailed(error.failure())
+        }
+    };
+    Ok(Event::Stack {
+        run: at.run,
+        stack: at.stack.clone(),
+        attempt,
+        event,
+    })
+}
+
+async fn planned(
+    worker: &Worker,
+    state: &State,
+    at: &StackRunId,
+    attempt: Attempt,
+    stop: CancellationToken,
+) -> Result<StackEvent, PlanError> {
+    let gone = || StackEvent::NotStarted("the run is gone".to_owned());
+    let Some(run) = state.runs.get(&at.run) else {
+        return Ok(gone());
+    };
+    let (Discovery::Done(found), Some(stack_run)) = (&run.discovery, run.stacks.get(&at.stack)) else {
+        return Ok(gone());
+    };
+    let repository = worker.repository(state.id.repo).await?;
+    let checkout = place::checkout(worker, &repository, run.id, &found.tree).await?;
+    let attempting = Attempting {
+        repo: state.id.repo,
+        author: author(state),
+        origin: origin(state),
+        run,
+        found,
+        stack: &stack_run.stack,
+        attempt,
+        checkout,
+        stop,
+    };
+
+    let tree = place::tree(worker, &attempting.checkout, run.id, &stack_run.stack);
+    tree.lay().await?;
+    let place = attempting.at(worker, &tree);
+    place::fresh_scratch(&place).await?;
+    let token = module_token(worker, &repository, attempting.author, &stack_run.stack).await?;
+    let seed = crate::tool::seed::prepare(worker.site(), &place, token.as_ref()).await?;
+    one_stack_per_state(run, &at.stack, &seed.keys)?;
+    let inputs = match inputs::given(worker, &repository, &attempting, stack_run).await? {
+        Given::Inputs(inputs) => inputs,
+        Given::Deferred(upstream) => {
+            return Ok(StackEvent::Deferred {
+                upstream,
+                keys: seed.keys,
+            });
+        }
+    };
+    let made_plan = match crate::tool::plan::plan(worker.site(), &place, &seed, &inputs).await {
+        // The state still needs a provider that the configuration dropped: once more with a seed that has it.
+        Err(error) if error.needs_init() => {
+            let seed = crate::tool::seed::renew(worker.site(), &place, token.as_ref(), &seed).await?;
+            crate::tool::plan::plan(worker.site(), &place, &seed, &inputs).await?
+        }
+        made => made?,
+    };
+
+    let phase = match stack_run.state {
+        StackState::Replanning { .. } => PhaseInput::Apply,
+        _ => PhaseInput::Review,
+    };
+    let verdict = match &found.rules {
+        Ok(rules) => {
+            let bundle = judge::bundle(worker, &repository, rules, &found.base).await?;
+            let pull = state.pull.now.as_ref();
+            let case = Case {
+                pull,
+                run,
+                found,
+                stack: &stack_run.stack,
+                phase,
+                plan: made_plan.json.clone(),
+            };
+            judge::judge(worker, &bundle, case).await
+        }
+        Err(_) => unknown_rules(),
+    };
+    let made = tree.made(&MadeLimits::default()).await?;
+    if let Some(left_out) = made.left_out.first() {
+        let problem = format!(
+            "the plan made {}, which cannot be kept for the apply: {}",
+            left_out.path, left_out.why
+        );
+        return Err(PlanError::Refused(
+            Located::nowhere(problem).hint("make it smaller, or do not make it while planning"),
+        ));
+    }
+
+    let plan = PlanSummary {
+        attempt,
+        digest: made_plan.digest.clone(),
+        content: made_plan.content.clone(),
+        counts: made_plan.counts,
+        verdict,
+        keys: seed.keys.clone(),
+        made_against: Default::default(),
+        reads_todays: inputs::reads_todays(&attempting, stack_run),
+    };
+    let key = shelf::of(run.id, &at.stack, attempt);
+    let beside = Beside {
+        prior: inputs::prior(&made_plan.outputs),
+        typed: made_plan.plan,
+        made,
+        hidden: made_plan.hidden.to_bytes(),
+    };
+    let plan_bytes = tokio::fs::read(&made_plan.file).await.map_err(anyhow::Error::from)?;
+    tokio::fs::remove_file(&made_plan.file)
+        .await
+        .map_err(anyhow::Error::from)?;
+    keep(worker, ArtifactKind::PlanFile, &key, plan_bytes).await?;
+    keep(worker, ArtifactKind::PlanText, &key, made_plan.text.into_bytes()).await?;
+    shelf::put(worker, ArtifactKind::Beside, &key, &beside).await?;
+    let compared = compared(worker, run.id, stack_run, &plan, &beside.typed).await?;
+    Ok(StackEvent::Planned { plan, compared })
+}
+
+async fn keep(
+    worker: &Worker,
+    kind: ArtifactKind,
+    key: &crate::store::artifact::ArtifactOf,
+    bytes: Vec<u8>,
+) -> Result<(), PlanError> {
+    worker
+        .artifacts()
+        .put(kind, key, bytes)
+        .await
+        .map_err(|error| PlanError::Ours(error.into()))
+}
+
+/// Rules that cannot be read deny, so that nothing looks allowed.
+fn unknown_rules() -> Verdict {
+    Verdict::new(vec![Finding {
+        effect: Effect::Deny,
+        policy: "lockkeeper.yaml".to_owned(),
+        message: "the configuration of the base branch cannot be read, so which policies count is not known".to_owned(),
+        address: None,
+    }])
+}
+
+async fn compared(
+    worker: &Worker,
+    run: crate::domain::ids::RunId,
+    stack_run: &StackRun,
+    real: &PlanSummary,
+    typed: &Plan,
+) -> Result<Compared, PlanError> {
+    if !matches!(stack_run.state, StackState::Replanning { .. }) {
+        return Ok(Compared::First);
+    }
+    let Some(reviewed) = &stack_run.reviewed else {
+        return Ok(Compared::First);
+    };
+    let worse = real.verdict.is_worse_than(&reviewed.verdict);
+    let between = if stack_run.tried {
+        Between::FailedApply
+    } else {
+        Between::Nothing
+    };
+    let key = shelf::of(run, &stack_run.stack.name, reviewed.attempt);
+    let Some(beside) = shelf::get::<Beside>(worker, ArtifactKind::Beside, &key).await? else {
+        return Ok(Compared::First);
+    };
+    Ok(match compare(&beside.typed, typed, between) {
+        Comparison::Equal if worse => Compared::Differs(crate::domain::plan::Difference {
+            lines: vec!["a policy denies the real plan and did not deny the reviewed one".to_owned()],
+        }),
+        Comparison::Equal => Compared::Same,
+        Comparison::Differs(difference) => Compared::Differs(difference),
+    })
+}
+
+/// Two stacks of the run on one state, which only the seeds could tell.
+fn one_stack_per_state(
+    run: &crate::domain::run::Run,
+    name: &StackName,
+    keys: &BTreeSet<crate::domain::ids::LockKey>,
+) -> Result<(), PlanError> {
+    let other = run
+        .stacks
+        .iter()
+        .find(|(other, stack)| *other != name && !stack.keys.is_disjoint(keys));
+    match other {
+        None => Ok(()),
+        Some((other, _)) => {
+            let problem = format!("{name} and {other} have one state between them");
+            Err(PlanError::Refused(
+                Located::nowhere(problem).hint("give each its own backend key or workspace"),
+            ))
+        }
+    }
+}
+
+/// Where its code comes from.
+pub fn origin(state: &State) -> Origin {
+    match &state.pull.now {
+        Some(pull) if !pull.is_fork() => Origin::Own,
+        // What is not known gets nothing.
+        Some(_) | None => Origin::Fork,
+    }
+}
+
+/// Whose read access counts for private modules: the author's, and nobody's for a fork.
+pub fn author(state: &State) -> Option<&Login> {
+    let pull = state.pull.now.as_ref()?;
+    (!pull.is_fork()).then_some(&pull.author)
+}
+
+/// A token for private modules, narrowed to the repository and those module repositories that the author may read.
+pub async fn module_token(
+    worker: &Worker,
+    repository: &Repository,
+    author: Option<&Login>,
+    stack: &Stack,
+) -> Result<Option<SecretString>, PlanError> {
+    let wanted = crate::tool::fetch::repositories(worker.site(), stack);
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let mut ids = BTreeSet::from([repository.id]);
+    for (name, place) in wanted {
+        if name == repository.name {
+            continue;
+        }
+        let readable = match author {
+            Some(author) => repository.readable_module(author, &name).await?,
+            None => None,
+        };
+        match readable {
+            Some(id) => {
+                ids.insert(id);
+            }
+            None => {
+                let problem =
+                    format!("the module repository {name} is not one that the author of this pull request may read");
+                let hint = "select it in the App's installation, or give the author access to it";
+                return Err(PlanError::Refused(Located::at(place, problem).hint(hint)));
+            }
+        }
+    }
+    let token = repository.github.read_token(&ids).await?;
+    Ok(Some(token.secret))
+}

@@ -1,0 +1,362 @@
+//! Owns publishing: what people should see is rendered from the newest state and upserted where it differs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use sha2::{Digest, Sha256};
+
+use crate::domain::event::CommandSource;
+use crate::domain::ids::{CommentId, CommitSha, PullId, PullNumber, RepoId, RunId, StackName};
+use crate::domain::pull::{CheckId, CheckWanted, PullState};
+use crate::domain::run::StackState;
+use crate::domain::state::State;
+use crate::github::Prior;
+use crate::github::comments::{CommentText, Reaction};
+use crate::github::error::GithubError;
+use crate::render::{self, PullView, check};
+use crate::store::artifact::ArtifactKind;
+use crate::store::surface::{CheckKind, Owner, Published, Publishing, Surface, SurfaceKey};
+use crate::worker::Worker;
+use crate::worker::link::Page;
+use crate::worker::repository::Repository;
+use crate::worker::shelf;
+
+const LEASE: Duration = Duration::from_secs(120);
+
+/// A surface that GitHub refuses this often is given up until something changes.
+const TRIES: u32 = 6;
+
+/// Calls of one owner under way at a time.
+const AT_A_TIME: usize = 4;
+
+/// Publishes all that is due of the next owner; says whether there was one.
+pub async fn publish_next(worker: &Worker, name: &str) -> anyhow::Result<bool> {
+    let Some(publishing) = worker.store().claim_surfaces(name, worker.now(), LEASE).await? else {
+        return Ok(false);
+    };
+    worker.at("publish.claimed");
+    let Publishing { owner, lease, rows } = publishing;
+    let result = match &owner {
+        Owner::Pull(pull) => of_pull(worker, *pull, &lease, &rows).await,
+        Owner::Commit(repo, head) => of_commit(worker, *repo, head, &lease, &rows).await,
+    };
+    if let Err(error) = result {
+        tracing::warn!(owner = %owner, error = ?error, "not everything could be published; it is tried again");
+        let later = worker.now().plus(Duration::from_secs(5));
+        for row in &rows {
+            worker.store().publish_later(&lease, &row.key, later).await?;
+        }
+    }
+    match worker.store().done(&lease).await {
+        Ok(()) | Err(crate::store::error::StoreError::Conflict) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+type Lease = crate::store::surface::PublishLease;
+
+async fn of_pull(worker: &Worker, pull: PullId, lease: &Lease, rows: &[Surface]) -> anyhow::Result<()> {
+    let repository = worker.repository(pull.repo).await?;
+    let state = worker.store().peek(pull).await?;
+    let texts = texts(worker, &state, rows).await?;
+    let current = state.pull.current;
+    let page = |name: &StackName| {
+        worker.parts().links.to(
+            &Page {
+                pull,
+                run: current?,
+                stack: name.clone(),
+            },
+            worker.now(),
+        )
+    };
+    let view = PullView {
+        state: &state,
+        texts: &texts,
+        page: &page,
+    };
+    let mut work: Vec<BoxFuture<'_, anyhow::Result<()>>> = Vec::with_capacity(rows.len());
+    for row in rows {
+        work.push(Box::pin(one(worker, &repository, &view, lease, row)));
+    }
+    let mut work = futures_util::stream::iter(work).buffer_unordered(AT_A_TIME);
+    while let Some(result) = work.next().await {
+        result?;
+    }
+    Ok(())
+}
+
+async fn one(
+    worker: &Worker,
+    repository: &Repository,
+    view: &PullView<'_>,
+    lease: &Lease,
+    row: &Surface,
+) -> anyhow::Result<()> {
+    let number = view.state.id.number;
+    match &row.key {
+        SurfaceKey::Comment => {
+            let text = CommentText::new("status", &render::comment::comment(view))?;
+            comment(worker, repository, number, lease, row, &text).await
+        }
+        SurfaceKey::Reply(command) => match view.state.commands.get(command) {
+            Some(asked) => {
+                let text = CommentText::new(&format!("reply-{command}"), &render::reply::reply(view.state, asked))?;
+                comment(worker, repository, number, lease, row, &text).await
+            }
+            None => settle(worker, lease, row, None, None).await,
+        },
+        SurfaceKey::Reaction(command) => {
+            if let CommandSource::Comment(id) = command.source {
+                let done = repository
+                    .github
+                    .react(&repository.name, CommentId(id), Reaction::Eyes)
+                    .await;
+                return sent(worker, lease, row, done.map(|()| id), "reaction").await;
+            }
+            settle(worker, lease, row, None, None).await
+        }
+        SurfaceKey::Stack(run, stack) => {
+            let mark = mark(number, *run, stack);
+            let wanted = view
+                .state
+                .runs
+                .get(run)
+                .and_then(|run| check::of_stack(view, run, stack, &mark));
+            match wanted {
+                Some(wanted) => one_check(worker, repository, lease, row, &wanted).await,
+                None => settle(worker, lease, row, None, None).await,
+            }
+        }
+        // Those belong to commits.
+        SurfaceKey::Check(_) | SurfaceKey::GroupCheck(_) => settle(worker, lease, row, None, None).await,
+    }
+}
+
+async fn of_commit(
+    worker: &Worker,
+    repo: RepoId,
+    head: &CommitSha,
+    lease: &Lease,
+    rows: &[Surface],
+) -> anyhow::Result<()> {
+    let repository = worker.repository(repo).await?;
+    let mut states = Vec::new();
+    for known in worker.store().pulls_with_head(repo, head).await? {
+        states.push(worker.store().peek(known.pull).await?);
+    }
+    let open = |state: &State| {
+        state
+            .pull
+            .now
+            .as_ref()
+            .is_some_and(|pull| pull.state == PullState::Open)
+    };
+    if states.iter().any(open) {
+        states.retain(open);
+    }
+    let texts = BTreeMap::new();
+    let no_page = |_: &StackName| None;
+    let views: Vec<PullView<'_>> = states
+        .iter()
+        .map(|state| PullView {
+            state,
+            texts: &texts,
+            page: &no_page,
+        })
+        .collect();
+    let (aggregate, group) = (check::aggregate(head, &views), check::merge_group(head));
+    for row in rows {
+        let (kind, checks) = match &row.key {
+            SurfaceKey::Check(kind) => (kind, &aggregate),
+            SurfaceKey::GroupCheck(kind) => (kind, &group),
+            _ => continue,
+        };
+        let at = match kind {
+            CheckKind::Plan => 0,
+            CheckKind::Policy => 1,
+            CheckKind::Apply => 2,
+        };
+        one_check(worker, &repository, lease, row, &checks[at]).await?;
+    }
+    Ok(())
+}
+
+/// The texts that the due surfaces show: all for the comment, one for a stack's check.
+async fn texts(worker: &Worker, state: &State, rows: &[Surface]) -> anyhow::Result<BTreeMap<StackName, String>> {
+    let all = rows.iter().any(|row| row.key == SurfaceKey::Comment);
+    let mut texts = BTreeMap::new();
+    let Some(run) = state.current() else { return Ok(texts) };
+    for (name, stack) in &run.stacks {
+        let due = |row: &Surface| matches!(&row.key, SurfaceKey::Stack(_, stack) if stack == name);
+        if !all && !rows.iter().any(due) {
+            continue;
+        }
+        if let Some(text) = text(worker, run.id, name, stack).await? {
+            texts.insert(name.clone(), text);
+        }
+    }
+    Ok(texts)
+}
+
+/// What the tool said last about a stack.
+pub async fn text(
+    worker: &Worker,
+    run: RunId,
+    name: &StackName,
+    stack: &crate::domain::run::StackRun,
+) -> anyhow::Result<Option<String>> {
+    if matches!(stack.state, StackState::Applied(_) | StackState::Failed { .. }) {
+        let key = shelf::of(run, name, stack.attempt);
+        if let Some(log) = shelf::text(worker, ArtifactKind::ApplyLog, &key).await? {
+            return Ok(Some(log));
+        }
+    }
+    match render::stack::plan(stack) {
+        Some(plan) => shelf::text(worker, ArtifactKind::PlanText, &shelf::of(run, name, plan.attempt)).await,
+        None => Ok(None),
+    }
+}
+
+fn digest(value: &impl serde::Serialize) -> anyhow::Result<String> {
+    Ok(hex::encode(Sha256::digest(serde_json::to_vec(value)?)))
+}
+
+fn prior<Id>(row: &Surface, id: fn(i64) -> Id) -> Prior<Id> {
+    match row.github_id {
+        Some(known) => Prior::Known(id(known)),
+        None if row.tries > 0 => Prior::Unsure,
+        None => Prior::Fresh,
+    }
+}
+
+async fn comment(
+    worker: &Worker,
+    repository: &Repository,
+    number: PullNumber,
+    lease: &Lease,
+    row: &Surface,
+    text: &CommentText,
+) -> anyhow::Result<()> {
+    let digest = digest(&text.body())?;
+    if row.digest.as_ref() == Some(&digest) {
+        return settle(worker, lease, row, row.github_id, Some(digest)).await;
+    }
+    let prior = prior(row, CommentId);
+    let done = repository
+        .github
+        .upsert_comment(&repository.name, number, prior, text)
+        .await;
+    worker.at("publish.performed");
+    sent(worker, lease, row, done.map(|id| id.0), &digest).await
+}
+
+async fn one_check(
+    worker: &Worker,
+    repository: &Repository,
+    lease: &Lease,
+    row: &Surface,
+    wanted: &CheckWanted,
+) -> anyhow::Result<()> {
+    let digest = digest(wanted)?;
+    if row.digest.as_ref() == Some(&digest) {
+        return settle(worker, lease, row, row.github_id, Some(digest)).await;
+    }
+    let done = repository
+        .github
+        .upsert_check(&repository.name, prior(row, CheckId), wanted)
+        .await;
+    worker.at("publish.performed");
+    sent(worker, lease, row, done.map(|id| id.0), &digest).await
+}
+
+/// Notes what GitHub answered.
+async fn sent(
+    worker: &Worker,
+    lease: &Lease,
+    row: &Surface,
+    answer: Result<i64, GithubError>,
+    digest: &str,
+) -> anyhow::Result<()> {
+    let error = match answer {
+        Ok(id) => {
+            worker.count("published");
+            return settle(worker, lease, row, Some(id), Some(digest.to_owned())).await;
+        }
+        Err(error) => error,
+    };
+    let later = match &error {
+        GithubError::RateLimited { until, .. } => *until,
+        GithubError::Transient { .. } => worker.now().plus(pause(row.tries)),
+        GithubError::NotFound { .. } | GithubError::Refused { .. } | GithubError::Unexpected { .. } => {
+            if row.tries >= TRIES {
+                tracing::error!(surface = %row.key, detail = %error.detail(), "given up until something changes");
+                return settle(worker, lease, row, row.github_id, None).await;
+            }
+            worker.now().plus(pause(row.tries))
+        }
+    };
+    tracing::warn!(surface = %row.key, detail = %error.detail(), "could not be published now");
+    worker.store().publish_later(lease, &row.key, later).await?;
+    Ok(())
+}
+
+fn pause(tries: u32) -> Duration {
+    Duration::from_secs(1 << tries.min(6))
+}
+
+async fn settle(
+    worker: &Worker,
+    lease: &Lease,
+    row: &Surface,
+    github_id: Option<i64>,
+    digest: Option<String>,
+) -> anyhow::Result<()> {
+    let published = Published {
+        wanted: row.wanted,
+        github_id,
+        digest,
+    };
+    match worker
+        .store()
+        .published(lease, &row.key, &published, worker.now())
+        .await
+    {
+        // Another publisher has taken over; it renders something newer.
+        Ok(()) | Err(crate::store::error::StoreError::Conflict) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Our own mark on a stack's check: what a button comes back with.
+fn mark(pull: PullNumber, run: RunId, stack: &StackName) -> String {
+    format!("{pull}/{run}/{stack}")
+}
+
+/// The pull request and the stack that a check's mark names.
+pub fn read_mark(mark: &str) -> Option<(PullNumber, StackName)> {
+    let (pull, rest) = mark.split_once('/')?;
+    let (run, stack) = rest.split_once('/')?;
+    uuid::Uuid::parse_str(run).ok()?;
+    Some((PullNumber(pull.parse().ok()?), StackName::parse(stack).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_names_its_stack_and_nothing_else_does() {
+        let run = RunId(uuid::Uuid::nil());
+        let stack = StackName::parse("infra/app:prod").expect("a name");
+        assert_eq!(
+            read_mark(&mark(PullNumber(12), run, &stack)),
+            Some((PullNumber(12), stack))
+        );
+        for other in ["", "lockkeeper/plan", "12/x/app", "12", "x/y/z"] {
+            assert_eq!(read_mark(other), None, "{other}");
+        }
+    }
+}

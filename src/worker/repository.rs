@@ -1,0 +1,78 @@
+//! Owns one repository as the jobs see it: its name, its installation on GitHub and its mirror.
+
+use crate::domain::ids::{Login, RepoId, RepoName};
+use crate::git::Mirror;
+use crate::git::error::GitError;
+use crate::git::fetch::{Fetched, Want};
+use crate::github::Installation;
+use crate::github::error::GithubError;
+use crate::worker::Worker;
+
+/// Everything that is said to GitHub or git about one repository.
+#[derive(Clone)]
+pub struct Repository {
+    pub id: RepoId,
+    pub name: RepoName,
+    pub html_url: String,
+    pub github: Installation,
+    pub mirror: Mirror,
+}
+
+impl Worker {
+    /// The repository, asked of GitHub once in the life of the process: its name may have changed meanwhile, and
+    /// its clone address is GitHub's to say.
+    pub async fn repository(&self, id: RepoId) -> Result<Repository, GithubError> {
+        if let Some(known) = self.known(id) {
+            return Ok(known);
+        }
+        let row = self.store().repo(id).await.map_err(|error| {
+            tracing::error!(error = %error, "the repository's row could not be read");
+            GithubError::unsaid("the repository is not known to this server")
+        })?;
+        let row = row.ok_or_else(|| GithubError::unsaid("the repository is not known to this server"))?;
+        let github = self.github().installation(row.installation);
+        let seen = github.repository_by_id(id).await?;
+        let mirror = self.mirrors().open(id, &seen.clone_url).map_err(|error| {
+            tracing::error!(error = %error, "the clone address cannot be used");
+            GithubError::unsaid("its clone address cannot be used by this server")
+        })?;
+        let repository = Repository {
+            id,
+            name: seen.repo.name,
+            html_url: seen.html_url,
+            github,
+            mirror,
+        };
+        self.remember(repository.clone());
+        Ok(repository)
+    }
+}
+
+impl Worker {
+    /// Drops what is known of a repository when a delivery calls it by another name.
+    pub fn forget_if_renamed(&self, id: RepoId, name: &RepoName) {
+        if self.known(id).is_some_and(|known| known.name != *name) {
+            self.forget(id);
+        }
+    }
+}
+
+impl Repository {
+    /// A module's repository, if this pull request's author may read it. A fork's author reads what they may read too.
+    pub async fn readable_module(&self, author: &Login, name: &RepoName) -> Result<Option<RepoId>, GithubError> {
+        let seen = self.github.readable_by(name, author).await?;
+        Ok(seen.map(|repo| repo.id))
+    }
+
+    /// Fetches what is not there yet, with a token that can read this repository and nothing else.
+    pub async fn fetch(&self, wants: &[Want]) -> Result<Fetched, GitError> {
+        let token = self.github.read_token(&[self.id].into()).await.map_err(|error| {
+            tracing::warn!(detail = %error.detail(), "no token to fetch with");
+            GitError::no_token(matches!(
+                error,
+                GithubError::Transient { .. } | GithubError::RateLimited { .. }
+            ))
+        })?;
+        self.mirror.fetch(Some(&token.secret), wants).await
+    }
+}
