@@ -14,3 +14,4 @@ pub mod tool;
 pub mod policy;
 pub mod store;
 pub mod worker;
+pub mod http;
