@@ -15,3 +15,4 @@ pub mod policy;
 pub mod store;
 pub mod worker;
 pub mod http;
+pub mod sim;
