@@ -16,3 +16,4 @@ pub mod store;
 pub mod worker;
 pub mod http;
 pub mod sim;
+pub mod cli;
