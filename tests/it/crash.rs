@@ -1,0 +1,406 @@
+//! Owns the proof that a server may die anywhere: nothing is lost, nothing is applied twice, no check hangs.
+
+use std::path::Path;
+
+use lockkeeper::sim::faults::Trouble;
+use lockkeeper::sim::merge::Method;
+use rustix::process::{Pid, Signal};
+
+use crate::served::{REPO, Served};
+
+const STACKS: [&str; 2] = ["network", "app"];
+/// Sensitive, and printed by every apply behind the tool's back.
+const SECRET: &str = "the-secret-of-the-stack";
+
+/// A stack whose every apply leaves a line outside, and waits as long as `hold-apply` is there.
+fn module(outside: &Path, stack: &str, value: &str) -> (String, String) {
+    let outside = outside.display();
+    let text = format!(
+        r#"terraform {{
+  backend "local" {{}}
+}}
+variable "secret" {{
+  default   = "{SECRET}"
+  sensitive = true
+}}
+resource "terraform_data" "this" {{
+  input            = var.secret
+  triggers_replace = "{value}"
+  provisioner "local-exec" {{
+    command = <<-EOT
+      echo '{stack} {value}' >> '{outside}/applied'
+      echo the-secret''-of-the-stack
+      i=0
+      while [ -e '{outside}/hold-apply' ] && [ $i -lt 300 ]; do sleep 0.1; i=$((i+1)); done
+    EOT
+  }}
+}}
+"#
+    );
+    (format!("{stack}/main.tf"), text)
+}
+
+const LAYOUT: &str = "version: 1
+stacks:
+  - name: network
+    dir: network
+  - name: app
+    dir: app
+    depends_on: [{ stack: network }]
+";
+
+async fn world() -> Served {
+    Served::new(|outside| {
+        let mut files: Vec<_> = STACKS.map(|stack| module(outside, stack, "none")).into();
+        files.push(("lockkeeper.yaml".to_owned(), LAYOUT.to_owned()));
+        files
+    })
+    .await
+}
+
+impl Served {
+    /// A pull request that gives both stacks a new value.
+    async fn change(&self, value: &str) -> u64 {
+        let outside = self.path("outside");
+        self.open(value, &STACKS.map(|stack| module(&outside, stack, value)))
+            .await
+    }
+
+    fn applied(&self) -> Vec<String> {
+        let lines = std::fs::read_to_string(self.path("outside/applied")).unwrap_or_default();
+        lines.lines().map(str::to_owned).collect()
+    }
+
+    fn applied_once(&self, value: &str, stacks: &[&str]) {
+        let mut all = self.applied();
+        all.retain(|line| line.ends_with(&format!(" {value}")));
+        let wanted: Vec<String> = stacks.iter().map(|stack| format!("{stack} {value}")).collect();
+        assert_eq!(all, wanted, "what was applied, in order\n{}", self.log());
+    }
+
+    async fn approved(&self, pull: u64) {
+        self.sim.approve(REPO, pull, "bob").await.expect("a review");
+        self.quiet().await;
+    }
+
+    /// A file beside the applies, which they look at.
+    fn hold(&self, name: &str) {
+        std::fs::write(self.path("outside").join(name), "").expect("written");
+    }
+
+    fn let_go(&self, name: &str) {
+        std::fs::remove_file(self.path("outside").join(name)).expect("removed");
+    }
+
+    /// A pull request whose apply of `network` is under way and does not end before `let_go`.
+    async fn applying(&self, value: &str) -> u64 {
+        let pull = self.change(value).await;
+        self.checked(pull, "success success action_required").await;
+        self.approved(pull).await;
+        self.hold("hold-apply");
+        self.comment(pull, "alice", "/apply").await;
+        self.until("network is being applied", async || {
+            let applied = self.applied();
+            applied
+                .iter()
+                .any(|line| line.contains(value))
+                .then_some(())
+                .ok_or(format!("{applied:?}"))
+        })
+        .await;
+        pull
+    }
+
+    async fn no_secret_is_shown(&self, pull: u64) {
+        let shown = serde_json::to_string(&self.shown(pull).await).expect("JSON");
+        assert!(shown.contains("local-exec): (sensitive value)"), "{shown}");
+        assert!(!shown.contains(SECRET), "{shown}\n{}", self.log());
+    }
+
+    fn supervisors(&self) -> Vec<i32> {
+        self.processes(&["supervise", &self.data().display().to_string()])
+    }
+
+    async fn no_tool_runs(&self) {
+        self.until("every tool has ended", async || {
+            let left = self.supervisors();
+            left.is_empty().then_some(()).ok_or(format!("{left:?}"))
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_survives_a_death_at_every_point() {
+    let points = [
+        "webhook.stored",
+        "delivery.parsed",
+        "delivery.committed",
+        "decide.claimed",
+        "decide.gathered",
+        "decide.performed",
+        "decide.committed",
+        "discover.claimed",
+        "discover.performed",
+        "discover.committed",
+        "plan.claimed",
+        "plan.performed",
+        "plan.committed",
+        "publish.claimed",
+        "publish.performed",
+    ];
+    let mut world = world().await;
+    for point in points {
+        eprintln!("{point}");
+        world.start(Some(point)).await;
+        let pull = world.change(point).await;
+        world.dies().await;
+        world.start(None).await;
+        world.checked(pull, "success success action_required").await;
+        let status = world.status(pull).await;
+        assert!(
+            status.contains("2 stacks to apply"),
+            "{point}: {status}\n{}",
+            world.log()
+        );
+        world.nothing_is_there_twice(pull, 0).await;
+        world.kill().await;
+    }
+    assert_eq!(world.applied(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_apply_survives_a_death_at_every_point() {
+    let points = [
+        "webhook.stored",
+        "delivery.parsed",
+        "delivery.committed",
+        "decide.claimed",
+        "decide.gathered",
+        "decide.performed",
+        "decide.committed",
+        "apply.claimed",
+        "apply.prepared",
+        "apply.started",
+        "apply.ended",
+        "apply.performed",
+        "apply.committed",
+        "plan.claimed",
+        "plan.performed",
+        "plan.committed",
+        "publish.claimed",
+        "publish.performed",
+    ];
+    let mut world = world().await;
+    world.start(None).await;
+    for point in points {
+        eprintln!("{point}");
+        let pull = world.change(point).await;
+        world.checked(pull, "success success action_required").await;
+        world.approved(pull).await;
+        world.kill().await;
+        world.start(Some(point)).await;
+        world.comment(pull, "alice", "/apply").await;
+        world.dies().await;
+        world.start(None).await;
+        world.checked(pull, "success success success").await;
+        world.nothing_is_there_twice(pull, 1).await;
+        world.no_secret_is_shown(pull).await;
+        let reply = world.reply(pull).await;
+        assert!(reply.contains("2 of 2 applied"), "{point}: {reply}\n{}", world.log());
+        world.applied_once(point, &STACKS);
+        let merged = world.sim.merge(REPO, pull, "bob", Method::Merge).await;
+        merged.expect("merged");
+        world.quiet().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_apply_goes_on_without_the_server_and_is_recorded() {
+    let mut world = world().await;
+    world.start(None).await;
+    for (value, back) in [
+        ("back-meanwhile", Back::Meanwhile),
+        ("back-afterwards", Back::Afterwards),
+        ("back-alone", Back::WithoutGithub),
+    ] {
+        let pull = world.applying(value).await;
+        world.kill().await;
+        match back {
+            Back::Meanwhile => {
+                world.start(None).await;
+                // A push does not stop it, nor does a second `/apply` begin it again.
+                world.comment(pull, "alice", "/apply network").await;
+                world.quiet_but_for_the_apply(pull).await;
+                world.let_go("hold-apply");
+            }
+            Back::Afterwards => {
+                world.let_go("hold-apply");
+                world.no_tool_runs().await;
+                world.start(None).await;
+            }
+            Back::WithoutGithub => {
+                // Who cannot ask GitHub does not know less of what the tool does.
+                world.sim.faults().next(u32::MAX, "*", "/", Trouble::Html(502));
+                world.start(None).await;
+                world
+                    .until("the new server has looked for the apply", async || {
+                        let log = world.log();
+                        let looked = log
+                            .rsplit("--- start")
+                            .next()
+                            .is_some_and(|log| log.contains("is tried again"));
+                        looked.then_some(()).ok_or_else(|| "it has not".to_owned())
+                    })
+                    .await;
+                world.let_go("hold-apply");
+                world.no_tool_runs().await;
+                world.sim.faults().clear();
+            }
+        }
+        world.checked(pull, "success success success").await;
+        let commands = if back == Back::Meanwhile { 2 } else { 1 };
+        world.nothing_is_there_twice(pull, commands).await;
+        world.applied_once(value, &STACKS);
+        let merged = world.sim.merge(REPO, pull, "bob", Method::Merge).await;
+        merged.expect("merged");
+        world.quiet().await;
+    }
+}
+
+#[derive(PartialEq)]
+enum Back {
+    Meanwhile,
+    Afterwards,
+    WithoutGithub,
+}
+
+impl Served {
+    /// Waits until the second command is answered; the apply itself is still under way.
+    async fn quiet_but_for_the_apply(&self, pull: u64) {
+        self.until("the second command is answered", async || {
+            let shown = self.shown(pull).await;
+            let said = shown.comments_by("lockkeeper[bot]").len();
+            (said == 3).then_some(()).ok_or(format!("{said} comments"))
+        })
+        .await;
+        assert!(
+            self.checks(pull).await.ends_with(" in_progress"),
+            "{}",
+            self.checks(pull).await
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_lets_an_apply_finish() {
+    let mut world = world().await;
+    world.start(None).await;
+    let pull = world.applying("stopped").await;
+    world.terminate();
+    world.let_go("hold-apply");
+    world.stopped().await;
+    assert_eq!(world.supervisors(), Vec::<i32>::new(), "{}", world.log());
+    world.applied_once("stopped", &["network"]);
+    world.start(None).await;
+    world.checked(pull, "success success success").await;
+    world.nothing_is_there_twice(pull, 1).await;
+    world.applied_once("stopped", &STACKS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_is_put_back_by_a_stop_and_made_again_after_a_kill() {
+    let mut world = world().await;
+    world.hold_plans();
+    for (value, kill) in [("stopped", false), ("killed", true)] {
+        world.hold("hold-plan");
+        world.start(None).await;
+        let pull = world.change(value).await;
+        world
+            .until("both plans are under way", async || {
+                let held = world.processes(&["/bin/terraform", "plan", &world.data().display().to_string()]);
+                (held.len() >= 2).then_some(()).ok_or(format!("{held:?}"))
+            })
+            .await;
+        if kill {
+            world.kill().await;
+        } else {
+            world.terminate();
+            world.stopped().await;
+        }
+        // Nothing lets them go: they were interrupted.
+        world.no_tool_runs().await;
+        world.let_go("hold-plan");
+        world.start(None).await;
+        world.checked(pull, "success success action_required").await;
+        world.nothing_is_there_twice(pull, 0).await;
+        world.kill().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_apply_whose_supervisor_died_is_lost_and_keeps_its_lock() {
+    let mut world = world().await;
+    world.start(None).await;
+    let pull = world.applying("lost").await;
+    for supervisor in world.supervisors() {
+        let pid = Pid::from_raw(supervisor).expect("a pid");
+        rustix::process::kill_process(pid, Signal::KILL).expect("killed");
+    }
+    world.checked(pull, "success success failure").await;
+    let status = world.status(pull).await;
+    assert!(status.contains("/unlock network"), "{status}");
+    world.let_go("hold-apply");
+
+    // A restart does not make it less lost, closing does not end its lock, and nobody else gets past it.
+    world.kill().await;
+    world.start(None).await;
+    world.sim.close(REPO, pull, "alice").await.expect("closed");
+    world.quiet().await;
+    let other = world.change("after").await;
+    world.checked(other, "success success action_required").await;
+    world.approved(other).await;
+    world.comment(other, "alice", "/apply").await;
+    world.quiet().await;
+    let reply = world.reply(other).await;
+    assert!(reply.contains(&format!("#{pull}")), "{reply}");
+
+    world.comment(pull, "alice", "/unlock network").await;
+    world.quiet().await;
+    let reply = world.reply(pull).await;
+    assert!(
+        reply.contains("network") && reply.contains("nlocked"),
+        "{reply}\n{}",
+        world.log()
+    );
+    world.comment(other, "alice", "/apply").await;
+    world.checked(other, "success success success").await;
+    world.applied_once("after", &STACKS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_supervisor_that_dies_as_it_starts_leaves_a_lost_apply() {
+    let mut world = world().await;
+    world.start(None).await;
+    let pull = world.change("unseen").await;
+    world.checked(pull, "success success action_required").await;
+    world.approved(pull).await;
+    world.kill().await;
+    world.start(Some("supervisor.started")).await;
+    world.comment(pull, "alice", "/apply").await;
+    world.checked(pull, "success success failure").await;
+    world.nothing_is_there_twice(pull, 1).await;
+    let status = world.status(pull).await;
+    assert!(status.contains("/unlock network"), "{status}\n{}", world.log());
+    // It may have been applied or not, but not twice, and what comes after it was not begun.
+    let applied = world.applied();
+    assert!(
+        applied.len() <= 1 && !applied.contains(&"app unseen".to_owned()),
+        "{applied:?}"
+    );
+    world.comment(pull, "alice", "/apply").await;
+    world.quiet().await;
+    let reply = world.reply(pull).await;
+    assert!(reply.contains("Nobody knows"), "{reply}");
+    assert_eq!(world.applied(), applied);
+}

@@ -1,0 +1,10 @@
+//! The engine in a model world: GitHub, the tool and the store are a few hundred lines of memory, so that every
+//! decision is the real one and thousands of lives can be tried.
+
+mod approvals;
+mod commands;
+mod life;
+mod many;
+mod shown;
+mod states;
+mod world;

@@ -1,0 +1,338 @@
+//! Owns the jobs: what discovery finds, what the tool plans and does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lockkeeper::domain::event::{Discovered, Event};
+use lockkeeper::domain::graph::{Because, Edge, Reads, Reason};
+use lockkeeper::domain::ids::{Attempt, LockKey, PlanDigest, RunId, StackName, StackRunId, TreeSha};
+use lockkeeper::domain::job::Work;
+use lockkeeper::domain::located::Place;
+use lockkeeper::domain::plan::{Counts, Difference, PlanSummary};
+use lockkeeper::domain::pull::PullState;
+use lockkeeper::domain::run::{Compared, Failure, Found, Phase, StackEvent, StackRun, StackState};
+use lockkeeper::domain::verdict::{Effect, Finding, Verdict};
+
+use super::{Fate, Made, Running, World, content, definition, id, key_of, name, path};
+
+impl World {
+    pub fn start(&mut self, at: usize) {
+        let job = self.waiting.remove(at);
+        let number = job.pull.number.0;
+        let mut writes = None;
+        let event = match &job.work {
+            Work::Wake => Some(Event::Look),
+            Work::Discover(run) => Some(self.discover(number, *run, job.attempt)),
+            Work::Plan(at) => Some(self.stack_event(at, job.attempt, self.planned(number, at))),
+            Work::Apply(at) => {
+                let (event, target) = self.begin(number, at, job.attempt);
+                writes = target;
+                event.map(|event| self.stack_event(at, job.attempt, event))
+            }
+        };
+        if let Some(Event::Stack {
+            event: StackEvent::Planned { plan, .. },
+            stack,
+            run,
+            ..
+        }) = &event
+        {
+            let made = self.made(number, *run, stack);
+            self.plans.insert(plan.digest.clone(), made);
+        }
+        if let Some(stack) = job.work.stack().map(|(_, name)| name.to_string())
+            && let Some(fates) = self
+                .fates
+                .iter_mut()
+                .find(|(name, _)| **name == stack)
+                .map(|(_, fates)| fates)
+            && !fates.is_empty()
+            && (matches!(job.work, Work::Plan(_)) == matches!(fates[0], Fate::PlanFails | Fate::Interrupted))
+        {
+            fates.remove(0);
+        }
+        self.running.push(Running { job, event, writes });
+    }
+
+    /// A running job ends and posts what it learned.
+    pub fn finish(&mut self, at: usize) {
+        let Running { job, event, writes } = self.running.remove(at);
+        if let Some((key, target)) = writes {
+            self.real.insert(key, target);
+        }
+        if let Some(event) = event {
+            self.tell(job.pull.number.0, event);
+        }
+    }
+
+    pub fn stack_event(&self, at: &StackRunId, attempt: Attempt, event: StackEvent) -> Event {
+        Event::Stack {
+            run: at.run,
+            stack: at.stack.clone(),
+            attempt,
+            event,
+        }
+    }
+
+    pub fn fate_of(&self, stack: &StackName) -> Option<Fate> {
+        self.fates.get(stack.as_str()).and_then(|fates| fates.first()).copied()
+    }
+
+    pub fn discover(&mut self, number: i64, run: RunId, attempt: Attempt) -> Event {
+        let outcome = if self.unreachable > 0 {
+            self.unreachable -= 1;
+            Discovered::Again("the line is down".to_owned())
+        } else {
+            self.found(number, run)
+        };
+        Event::Discovered { run, attempt, outcome }
+    }
+
+    pub fn found(&mut self, number: i64, run: RunId) -> Discovered {
+        let Some(opened) = self.states[&id(number)].runs.get(&run).cloned() else {
+            return Discovered::Again("the run is gone".to_owned());
+        };
+        let branch = self
+            .branches
+            .keys()
+            .find(|name| **name == opened.base_ref)
+            .copied()
+            .expect("a branch");
+        let (base, mut tree) = self.tip(branch);
+        let sets = self.pulls[&number].heads[&opened.head].clone();
+        let mut selected: BTreeSet<&'static str> = sets.keys().copied().collect();
+        tree.extend(sets);
+        while let Some(more) = self
+            .defs
+            .iter()
+            .find(|def| !selected.contains(def.name) && def.needs.iter().any(|up| selected.contains(up)))
+        {
+            selected.insert(more.name);
+        }
+        let stacks = selected
+            .iter()
+            .map(|stack| (name(stack), self.stack_run(stack, &selected)))
+            .collect();
+        self.trees.insert(run, tree);
+        let found = Found {
+            base,
+            tree: TreeSha::parse(&"0".repeat(40)).expect("a tree"),
+            known: self.defs.len(),
+            notices: Vec::new(),
+            rules: self.rules.clone(),
+            deleted: BTreeSet::new(),
+            upstreams: BTreeMap::new(),
+        };
+        Discovered::Found { found, stacks }
+    }
+
+    pub fn above(&self, stack: &str) -> BTreeSet<&'static str> {
+        let mut all = BTreeSet::new();
+        for up in self.def(stack).needs {
+            all.insert(*up);
+            all.extend(self.above(up));
+        }
+        all
+    }
+
+    pub fn stack_run(&self, stack: &str, selected: &BTreeSet<&'static str>) -> StackRun {
+        let def = self.def(stack).clone();
+        let known = |name: &str| match self.def(name).late_key {
+            true => BTreeSet::new(),
+            false => BTreeSet::from([key_of(name)]),
+        };
+        let edge = |up: &&str| Edge {
+            downstream: name(stack),
+            upstream: name(up),
+            outputs: BTreeMap::new(),
+            reads: Reads::Unknown,
+            because: Because::Declared {
+                place: Place::line(path("lockkeeper.yaml"), 1),
+            },
+        };
+        let autoplan = def.autoplan && self.rules.as_ref().map_or(true, |rules| rules.autoplan);
+        let state = if self.broken.contains(stack) {
+            StackState::Failed {
+                phase: Phase::Discover,
+                failure: Failure::saying("it is broken"),
+            }
+        } else if autoplan {
+            StackState::Waiting
+        } else {
+            StackState::Held
+        };
+        StackRun {
+            stack: definition(&def),
+            edges: def.needs.iter().map(edge).collect(),
+            after: self
+                .above(stack)
+                .into_iter()
+                .filter(|up| selected.contains(up))
+                .map(name)
+                .collect(),
+            reasons: vec![Reason::New { stack: name(stack) }],
+            keys: known(stack),
+            upstream_keys: def
+                .needs
+                .iter()
+                .filter(|up| !known(up).is_empty())
+                .map(|up| (name(up), known(up)))
+                .collect(),
+            reviewed: None,
+            tried: false,
+            attempt: Attempt(0),
+            state,
+        }
+    }
+
+    pub fn made(&self, _number: i64, run: RunId, stack: &StackName) -> Made {
+        let def = self.def(stack.as_str());
+        Made {
+            real: self.real.get(&key_of(def.name)).copied().unwrap_or(0),
+            target: self.target(def, &self.trees[&run]),
+            upstream: def
+                .needs
+                .iter()
+                .map(|up| (key_of(up), self.real.get(&key_of(up)).copied().unwrap_or(0)))
+                .collect(),
+        }
+    }
+
+    pub fn planned(&self, number: i64, at: &StackRunId) -> StackEvent {
+        let state = &self.states[&id(number)];
+        let Some((run, stack)) = state
+            .runs
+            .get(&at.run)
+            .and_then(|run| Some((run, run.stacks.get(&at.stack)?)))
+        else {
+            return StackEvent::NotStarted("the run is gone".to_owned());
+        };
+        let def = self.def(at.stack.as_str());
+        match self.fate_of(&at.stack) {
+            Some(Fate::PlanFails) => return StackEvent::PlanFailed(Failure::saying("it does not plan")),
+            Some(Fate::Interrupted) => return StackEvent::Interrupted,
+            _ => {}
+        }
+        let never = |up: &&&str| self.real.get(&key_of(up)).copied().unwrap_or(0) == 0;
+        if def.deferred
+            && let Some(up) = def.needs.iter().find(never)
+        {
+            return StackEvent::Deferred {
+                upstream: name(up),
+                keys: BTreeSet::from([key_of(def.name)]),
+            };
+        }
+        let made = self.made(number, at.run, &at.stack);
+        let findings = self
+            .denied
+            .iter()
+            .filter(|denied| **denied == def.name)
+            .map(|_| Finding {
+                effect: Effect::Deny,
+                policy: "required-tags".to_owned(),
+                message: "no owner".to_owned(),
+                address: None,
+            });
+        let reads_todays = def.needs.iter().filter(|up| {
+            run.stacks.get(&name(up)).is_some_and(|up| match &up.state {
+                StackState::Applied(_) => false,
+                StackState::Planned(plan) => !plan.counts.is_empty() || !plan.reads_todays.is_empty(),
+                _ => true,
+            })
+        });
+        let plan = PlanSummary {
+            attempt: stack.attempt,
+            digest: PlanDigest::parse(&format!("{:032x}{:032x}", self.counter, self.plans.len() + 1)).expect("hex"),
+            content: content(def.name, made.real, made.target),
+            counts: Counts {
+                change: u32::from(made.real != made.target),
+                ..Counts::default()
+            },
+            verdict: Verdict::new(findings.collect()),
+            keys: BTreeSet::from([key_of(def.name)]),
+            made_against: BTreeMap::new(),
+            reads_todays: reads_todays.map(|up| name(up)).collect(),
+        };
+        let compared = match (&stack.state, &stack.reviewed) {
+            (StackState::Replanning { .. }, Some(reviewed)) => {
+                let old = &self.plans[&reviewed.digest];
+                let same = match stack.tried {
+                    true => old.target == made.target,
+                    false => reviewed.content == plan.content,
+                };
+                match same && !plan.verdict.is_worse_than(&reviewed.verdict) {
+                    true => Compared::Same,
+                    false => Compared::Differs(Difference {
+                        lines: vec![format!("reviewed {}, really {}", old.target, made.target)],
+                    }),
+                }
+            }
+            _ => Compared::First,
+        };
+        StackEvent::Planned { plan, compared }
+    }
+
+    /// The act: the last look of the worker, then the tool writes.
+    pub fn begin(
+        &mut self,
+        number: i64,
+        at: &StackRunId,
+        attempt: Attempt,
+    ) -> (Option<StackEvent>, Option<(LockKey, u64)>) {
+        let state = self.load(number, &[]);
+        let run = &state.runs[&at.run];
+        let StackState::Applying {
+            attempt: now,
+            fence,
+            plan,
+            ..
+        } = &run.stacks[&at.stack].state
+        else {
+            return (
+                Some(StackEvent::NotStarted(
+                    "the state no longer names this attempt".to_owned(),
+                )),
+                None,
+            );
+        };
+        assert_eq!(*now, attempt, "an apply is never repeated");
+        let key = key_of(at.stack.as_str());
+        let lock = &self.locks[&key];
+        assert!(
+            lock.held_by(id(number)),
+            "{number} applies {at} without its lock: {lock:?}"
+        );
+        assert_eq!((lock.applying, lock.fence), (Some(fence.0), fence.0), "{at}");
+        let pull = &self.pulls[&number];
+        if pull.state != PullState::Open || pull.head != run.head {
+            return (
+                Some(StackEvent::NotStarted("the pull request has a new head".to_owned())),
+                None,
+            );
+        }
+        let writing = |running: &Running| running.writes.as_ref().is_some_and(|(other, _)| *other == key);
+        assert!(!self.running.iter().any(writing), "two applies of {key} overlap");
+        let made = &self.plans[&plan.digest];
+        let real = self.real.get(&key).copied().unwrap_or(0);
+        assert_eq!(made.real, real, "the saved plan of {at} is stale");
+        self.applied.push(format!("#{number} {}", at.stack));
+        let (event, after) = match self.fate_of(&at.stack) {
+            Some(Fate::NotStarted) => {
+                self.applied.pop();
+                return (Some(StackEvent::NotStarted("the disk is full".to_owned())), None);
+            }
+            Some(Fate::ApplyFails) => (StackEvent::ApplyFailed(Failure::saying("it broke")), real),
+            Some(Fate::ApplyFailsLate) => (StackEvent::ApplyFailed(Failure::saying("it broke late")), made.target),
+            Some(Fate::Lost) => (StackEvent::ApplyLost, real),
+            Some(Fate::LostDone) => (StackEvent::ApplyLost, made.target),
+            Some(Fate::PlanFails | Fate::Interrupted) | None => (StackEvent::Applied, made.target),
+        };
+        if event == StackEvent::ApplyLost {
+            let word = match after == real {
+                true => StackEvent::ApplyFailed(Failure::saying("it broke, as is known late")),
+                false => StackEvent::Applied,
+            };
+            self.late.push((number, self.stack_event(at, attempt, word)));
+        }
+        (Some(event), Some((key, after)))
+    }
+}

@@ -1,0 +1,19 @@
+//! Owns the journeys: what users do, and what GitHub shows them afterwards.
+
+mod planning;
+mod shapes;
+mod applying;
+mod waves;
+mod pushes;
+mod approvals;
+mod policies;
+mod config;
+mod locks;
+mod lifecycle;
+mod forks;
+mod commands;
+mod outputs;
+mod secrets;
+mod modules;
+mod limits;
+mod trouble;

@@ -1,0 +1,55 @@
+//! Owns the journeys of modules that live in another repository of the same GitHub.
+
+use lockkeeper::sim::state::Role;
+
+use crate::world::{World, module};
+
+async fn with_module(world: &World, private: bool) -> String {
+    let inner = "variable \"name\" {}\nresource \"terraform_data\" \"this\" {\n  input = var.name\n}\noutput \"value\" {\n  value = terraform_data.this.output\n}\n";
+    world
+        .sim
+        .create_repo("acme/modules", private, &[("vpc/main.tf", inner)])
+        .await
+        .expect("a repository");
+    format!(
+        "terraform {{\n  backend \"local\" {{}}\n}}\nmodule \"vpc\" {{\n  source = \"git::{}/acme/modules.git//vpc?ref=main\"\n  name   = \"from a module\"\n}}\noutput \"value\" {{\n  value = module.vpc.value\n}}\n",
+        world.sim.url()
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_module_that_the_author_may_read_is_fetched() {
+    let world = World::new().await;
+    let text = with_module(&world, true).await;
+    world
+        .sim
+        .set_role("acme/modules", "alice", Role::Read)
+        .await
+        .expect("a role");
+    let pull = world.open("module", &[("dns/main.tf", &text)]).await;
+    assert_eq!(
+        pull.checks().await,
+        "success success action_required",
+        "{}",
+        pull.status().await
+    );
+    assert!(pull.apply().await.contains("1 of 1 applied"), "{}", pull.reply().await);
+    assert!(world.state_of("from a module").is_some());
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_module_that_the_author_may_not_read_is_refused_by_name() {
+    let world = World::new().await;
+    let text = with_module(&world, true).await;
+    let pull = world.open("module", &[("dns/main.tf", &text)]).await;
+    let status = pull.status().await;
+    assert_eq!(pull.checks().await, "failure failure failure", "{status}");
+    assert!(
+        status.contains("acme/modules") && status.contains("dns/main.tf:"),
+        "{status}"
+    );
+    pull.push(&[("dns/main.tf", &module("example.org", None))]).await;
+    assert_eq!(pull.checks().await, "success success action_required");
+    world.end().await;
+}

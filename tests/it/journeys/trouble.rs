@@ -1,0 +1,199 @@
+//! Owns the journeys of trouble between GitHub and the server: lost, repeated, refused, not allowed.
+
+use lockkeeper::sim::faults::Trouble;
+use lockkeeper::sim::webhooks::Mail;
+
+use crate::world::{REPO, Setup, World, module};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_is_not_allowed_gets_nothing_fetched() {
+    let setup = Setup {
+        allow: "somebody-else".to_owned(),
+        ..Setup::default()
+    };
+    let world = World::with(setup).await;
+    let pull = world
+        .open("dns", &[("dns/main.tf", &module("example.org", None))])
+        .await;
+    let shown = pull.shown().await;
+    assert!(shown.comments.is_empty() && shown.checks.is_empty(), "{shown:?}");
+    let sent = world.sim.deliveries();
+    let mut opened = sent
+        .iter()
+        .filter(|delivery| delivery.event == "pull_request")
+        .peekable();
+    assert!(opened.peek().is_some() && opened.all(|delivery| delivery.status_code == 202));
+    let asked: Vec<String> = world
+        .sim
+        .requests()
+        .iter()
+        .filter(|exchange| exchange.path.contains("acme"))
+        .map(|exchange| exchange.path.clone())
+        .collect();
+    assert_eq!(asked, Vec::<String>::new());
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_that_comes_twice_does_its_work_once() {
+    let world = World::with(Setup::default().watched()).await;
+    world.sim.mail(None, 100, Mail::Twice);
+    let pull = world
+        .open("dns", &[("dns/main.tf", &module("example.org", None))])
+        .await;
+    assert_eq!(pull.checks().await, "success success action_required");
+    assert!(pull.apply().await.contains("1 of 1 applied"), "{}", pull.reply().await);
+    assert_eq!(pull.replies().await.len(), 1);
+    let mut deliveries = world.sim.deliveries().into_iter().rev();
+    let said = deliveries
+        .find(|delivery| delivery.event == "issue_comment")
+        .expect("a delivery");
+    world.sim.redeliver(said.id).await.expect("a redelivery");
+    assert_eq!(pull.replies().await.len(), 1);
+    let started = world.started();
+    assert_eq!(
+        started.iter().filter(|line| *line == "plan dns").count(),
+        1,
+        "{started:?}"
+    );
+    assert_eq!(
+        started.iter().filter(|line| *line == "apply dns").count(),
+        1,
+        "{started:?}"
+    );
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_that_was_lost_is_found_by_the_sweep() {
+    let world = World::new().await;
+    let known = world.open("first", &[("README.md", "# new\n")]).await;
+    assert_eq!(known.checks().await, "success success success");
+    world.sim.mail(Some("pull_request"), 1, Mail::Lost);
+    let pull = world
+        .open("dns", &[("dns/main.tf", &module("example.org", None))])
+        .await;
+    assert_eq!(pull.checks().await, "missing missing missing");
+    lockkeeper::worker::sweep::sweep(&world.worker).await.expect("a sweep");
+    assert_eq!(pull.checks().await, "success success action_required");
+
+    world.sim.mail(Some("pull_request"), 1, Mail::Lost);
+    pull.close().await;
+    world.settle().await;
+    lockkeeper::worker::sweep::sweep(&world.worker).await.expect("a sweep");
+    assert_eq!(pull.checks().await, "success success cancelled");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deliveries_out_of_order_come_to_the_same() {
+    let world = World::new().await;
+    world.sim.mail(Some("pull_request"), 1, Mail::Later);
+    let pull = world
+        .open("dns", &[("dns/main.tf", &module("example.org", None))])
+        .await;
+    pull.push(&[("dns/main.tf", &module("example.net", None))]).await;
+    assert_eq!(pull.checks().await, "success success action_required");
+    assert!(pull.status().await.contains("example.net"));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_merge_queue_gets_its_answer_at_once() {
+    let world = World::new().await;
+    let head = world.sim.head(REPO, "main").await.expect("a head");
+    let (repo, installation) = world.sim.ids(REPO).await.expect("ids");
+    let payload = serde_json::json!({
+        "action": "checks_requested",
+        "merge_group": {
+            "head_sha": head, "head_ref": "refs/heads/gh-readonly-queue/main/pr-1-x", "base_sha": head,
+            "base_ref": "refs/heads/main", "head_commit": { "id": head, "tree_id": head, "message": "x",
+            "timestamp": "2026-01-01T00:00:00Z", "author": { "name": "a", "email": "a@b" }, "committer": { "name": "a", "email": "a@b" } }
+        },
+        "repository": { "id": repo, "full_name": REPO, "name": "infra", "owner": { "login": "acme", "id": 1, "type": "Organization" } },
+        "installation": { "id": installation.expect("an installation") },
+        "sender": { "login": "alice", "id": 1, "type": "User" }
+    });
+    world.sim.send_webhook("merge_group", payload).await;
+    world.settle().await;
+    let checks = world.sim.checks_at(REPO, &head).await.expect("checks");
+    assert_eq!(checks.len(), 3, "{checks:?}");
+    for check in checks {
+        assert_eq!(check.conclusion.as_deref(), Some("failure"));
+        assert!(
+            check
+                .title
+                .unwrap_or_default()
+                .contains("merge queues are not supported yet")
+        );
+    }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_github_that_stumbles_gets_nothing_twice() {
+    let world = World::new().await;
+    let faults = world.sim.faults();
+    faults.next(1, "POST", "/comments", Trouble::DropAfter);
+    faults.next(1, "POST", "/check-runs", Trouble::Html(502));
+    faults.next(1, "POST", "/check-runs", Trouble::DropAfter);
+    faults.next(1, "PATCH", "/check-runs", Trouble::Status(502));
+    faults.next(1, "PATCH", "/comments", Trouble::SecondaryLimit { retry_after: 1 });
+    faults.next(1, "GET", "/pulls", Trouble::HalfBody);
+    let pull = world
+        .open("dns", &[("dns/main.tf", &module("example.org", None))])
+        .await;
+    assert_eq!(pull.checks().await, "success success action_required");
+    assert!(pull.apply().await.contains("1 of 1 applied"), "{}", pull.reply().await);
+    pull.status().await;
+    assert_eq!(pull.checks().await, "success success success");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_github_cannot_say_refuses_and_says_so() {
+    let world = World::new().await;
+    let pull = world
+        .open("dns", &[("dns/main.tf", &module("example.org", None))])
+        .await;
+    world.settle().await;
+    pull.approve("bob").await;
+    world.settle().await;
+    world.sim.faults().next(100, "GET", "/reviews", Trouble::Status(500));
+    let reply = pull.say("alice", "/apply").await;
+    assert!(reply.contains("Could not find out the reviews"), "{reply}");
+    world.sim.faults().clear();
+    assert!(
+        pull.say("alice", "/apply").await.contains("1 of 1 applied"),
+        "{}",
+        pull.reply().await
+    );
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_with_a_wrong_signature_or_body_is_refused() {
+    let world = World::new().await;
+    let client = reqwest::Client::new();
+    let address = format!("{}/webhook", world.url());
+    for (signature, kind, expected) in [
+        (None, "application/json", 401),
+        (Some("sha256=00"), "application/json", 401),
+        (Some("sha256=00"), "text/plain", 415),
+    ] {
+        let mut request = client
+            .post(&address)
+            .header("content-type", kind)
+            .header("x-github-event", "pull_request")
+            .header("x-github-delivery", "00000000-0000-0000-0000-000000000001")
+            .body("{}");
+        if let Some(signature) = signature {
+            request = request.header("x-hub-signature-256", signature);
+        }
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), expected);
+        let body: serde_json::Value = answer.json().await.expect("a JSON body");
+        assert!(body.is_object(), "{body}");
+    }
+    world.end().await;
+}

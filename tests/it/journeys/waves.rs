@@ -1,0 +1,92 @@
+//! Owns the journeys of the waves: what is downstream is planned again after what it reads was applied.
+
+use crate::journeys::applying::chain_by_names;
+use crate::world::{World, module};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_deployment_asks_wave_by_wave() {
+    let world = World::new().await;
+    let pull = world
+        .open("net", &[("network/main.tf", &module("10.1.0.0/16", None))])
+        .await;
+    assert_eq!(pull.checks().await, "success success action_required");
+    let reply = pull.apply().await;
+    assert!(reply.contains("1 of 3 applied"), "{reply}");
+    assert!(
+        pull.row("cluster").await.contains("differs"),
+        "{}",
+        pull.row("cluster").await
+    );
+    assert_eq!(pull.checks().await, "success success action_required");
+    assert!(
+        pull.status().await.contains("10.1.0.0/16/cluster"),
+        "the real plan is shown: {}",
+        pull.status().await
+    );
+
+    // The approval was given before that plan was shown, so saying it again is not enough.
+    let reply = pull.say("alice", "/apply").await;
+    assert!(reply.contains("approval"), "{reply}");
+    let reply = pull.apply().await;
+    assert!(reply.contains("1 of 2 applied"), "{reply}");
+    let reply = pull.apply().await;
+    assert!(reply.contains("1 of 1 applied"), "{reply}");
+    assert_eq!(pull.checks().await, "success success success");
+    assert!(world.state_of("10.1.0.0/16/cluster/app").is_some());
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_upstream_shows_its_real_effect_downstream_before_it_is_applied() {
+    let world = World::new().await;
+    world
+        .deploy(&[("network/main.tf", &module("10.1.0.0/16", None))], 3)
+        .await;
+    let pull = world
+        .open("net", &[("network/main.tf", &module("10.2.0.0/16", None))])
+        .await;
+    assert_eq!(
+        pull.checks().await,
+        "success success action_required",
+        "{}",
+        pull.status().await
+    );
+    assert!(
+        pull.row("cluster").await.contains("no changes"),
+        "{}",
+        pull.row("cluster").await
+    );
+    assert!(
+        pull.status().await.contains("today's `network`"),
+        "{}",
+        pull.status().await
+    );
+    for left in ["1 of 3", "1 of 2", "1 of 1"] {
+        let reply = pull.apply().await;
+        assert!(reply.contains(&format!("{left} applied")), "{reply}");
+    }
+    assert_eq!(pull.checks().await, "success success success");
+    assert!(world.state_of("10.2.0.0/16/cluster/app").is_some());
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waves_that_turn_out_as_reviewed_go_on_by_themselves() {
+    let world = World::with(chain_by_names().watched()).await;
+    let pull = world
+        .open(
+            "all",
+            &[
+                ("network/main.tf", &module("n2", None)),
+                ("cluster/main.tf", &module("c2", None)),
+                ("app/main.tf", &module("a2", None)),
+            ],
+        )
+        .await;
+    let reply = pull.apply().await;
+    assert!(reply.contains("3 of 3 applied"), "{reply}");
+    let started = world.started();
+    let applies: Vec<&String> = started.iter().filter(|line| line.starts_with("apply ")).collect();
+    assert_eq!(applies, ["apply network", "apply cluster", "apply app"]);
+    world.end().await;
+}
