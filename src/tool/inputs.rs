@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::domain::ids::RepoPath;
 use crate::tool::error::ToolError;
 use crate::tool::program::Installed;
-use crate::tool::site::{KeptState, StackAt};
+use crate::tool::site::StackAt;
 
 /// The largest configuration file that is read.
 const MOST: u64 = 16 << 20;
@@ -45,7 +45,9 @@ struct Reading {
 }
 
 /// Reads the run's checkout, which no tool can write to.
-pub(crate) fn read(at: &StackAt<'_>, installed: &Installed, kept: Option<&KeptState>) -> Result<Inputs, ToolError> {
+///
+/// `kept`: whether its state is kept on this server, which an override in its tree says to `init`.
+pub(crate) fn read(at: &StackAt<'_>, installed: &Installed, kept: bool) -> Result<Inputs, ToolError> {
     let mut reading = Reading {
         hash: Sha256::new(),
         modules_pinned: true,
@@ -54,12 +56,12 @@ pub(crate) fn read(at: &StackAt<'_>, installed: &Installed, kept: Option<&KeptSt
         needs: BTreeSet::new(),
         parts: 0,
     };
-    reading.part("format", b"1");
+    reading.part("format", b"2");
     reading.part("tool", installed.tool.word().as_bytes());
     reading.part("version", installed.version.to_string().as_bytes());
     reading.part("program", installed.file.as_os_str().as_encoded_bytes());
-    if let Some(kept) = kept {
-        reading.part("state", kept.folder.as_os_str().as_encoded_bytes());
+    if kept {
+        reading.part("state", b"kept here");
     }
     let checkout = &at.checkout;
     let lock_file = file(checkout, &joined(&at.stack.dir, LOCK_FILE))?;

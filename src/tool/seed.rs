@@ -49,6 +49,9 @@ struct Pointer {
 
 /// The name of ours that is read last of all overrides.
 const OVERRIDE: &str = "zz_lockkeeper_state_override.tf.json";
+/// A link to the folder of a kept state. The backend is configured with a path through it, which is the same for every
+/// stack: so stacks that differ in nothing else that `init` reads share one seed.
+const STATE_LINK: &str = ".lockkeeper-state";
 /// A lock file that `init` had to make, in the seed.
 const MADE_LOCK_FILE: &str = "lockkeeper.lock.hcl";
 
@@ -57,8 +60,9 @@ const MADE_LOCK_FILE: &str = "lockkeeper.lock.hcl";
 pub async fn prepare(site: &Site, at: &StackAt<'_>, token: Option<&SecretString>) -> Result<Seed, ToolError> {
     let installed = site.tools.allowed_for(at.stack).await?;
     let kept = check_state(site, at)?;
+    name_is_free(at, kept.as_ref())?;
     link_states(site, at, kept.as_ref()).map_err(ToolError::io("put the states into a tree"))?;
-    let inputs = inputs::read(at, &installed, kept.as_ref())?;
+    let inputs = inputs::read(at, &installed, kept.is_some())?;
     fs::create_dir_all(site.seeds()).map_err(ToolError::io("make a folder"))?;
 
     let making = site.making.of(&inputs.digest);
@@ -85,7 +89,7 @@ pub async fn renew(
     token: Option<&SecretString>,
     seed: &Seed,
 ) -> Result<Seed, ToolError> {
-    let inputs = inputs::read(at, &seed.installed, at.kept_state(site).as_ref())?;
+    let inputs = inputs::read(at, &seed.installed, at.kept_state(site).is_some())?;
     let making = site.making.of(&inputs.digest);
     let _one = making.lock().await;
     let data_dir = make(site, at, &seed.installed, &inputs, token).await?;
@@ -131,13 +135,29 @@ fn refused_local(at: &StackAt<'_>) -> ToolError {
     )
 }
 
+/// A folder of the commit cannot become the link.
+fn name_is_free(at: &StackAt<'_>, kept: Option<&KeptState>) -> Result<(), ToolError> {
+    let taken = at.checkout.join(at.in_dir(STATE_LINK)).symlink_metadata().is_ok();
+    match kept {
+        Some(_) if taken => Err(ToolError::refused(
+            format!(
+                "stack {} has a file or folder {STATE_LINK}, a name that Lockkeeper uses itself",
+                at.stack.name
+            ),
+            "give it another name",
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// An override moves the stack's own state out of its tree; links stand where it reads those of others.
 fn link_states(site: &Site, at: &StackAt<'_>, kept: Option<&KeptState>) -> std::io::Result<()> {
     beneath::remove(&at.tree, &at.in_dir(OVERRIDE))?;
     if let Some(kept) = kept {
         // the tool makes the workspace's folder while it plans, and must not write there then
         fs::create_dir_all(kept.file.parent().unwrap_or(&kept.folder))?;
-        let backend = serde_json::json!({ "path": kept.folder.join("terraform.tfstate"), "workspace_dir": kept.folder.join("workspaces") });
+        beneath::link(&at.tree, &at.in_dir(STATE_LINK), &kept.folder)?;
+        let backend = serde_json::json!({ "path": format!("{STATE_LINK}/terraform.tfstate"), "workspace_dir": format!("{STATE_LINK}/workspaces") });
         let text = serde_json::json!({ "terraform": { "backend": { "local": backend } } }).to_string();
         beneath::write(&at.tree, &at.in_dir(OVERRIDE), text.as_bytes(), 0o644)?;
     }
@@ -370,7 +390,7 @@ fn key(site: &Site, at: &StackAt<'_>, data_dir: &Path, kept: Option<&KeptState>)
         return Err(refused_local(at));
     };
     match (&at.stack.state, kept, backend.local_path()) {
-        (StateAt::Local { key, file: _ }, Some(kept), Some(path)) if Path::new(path).starts_with(&kept.folder) => {
+        (StateAt::Local { key, file: _ }, Some(_), Some(path)) if Path::new(path).starts_with(STATE_LINK) => {
             Ok(key.clone())
         }
         (StateAt::Absolute { key, file }, _, Some(path)) if path == file => {
