@@ -43,6 +43,16 @@ pub async fn metrics(State(doors): State<Doors>) -> impl IntoResponse {
     }
     registry.register("github_requests", "Requests sent to GitHub, retries included", requests);
 
+    let programs: Family<What, Counter> = Family::default();
+    for (step, count) in doors.worker.site().started() {
+        programs.get_or_create(&What { what: step.to_owned() }).inc_by(count);
+    }
+    registry.register(
+        "tool_programs",
+        "Steps of terraform and tofu that were started",
+        programs,
+    );
+
     let queues: Family<What, Gauge> = Family::default();
     match doors.worker.store().quiet(doors.worker.now()).await {
         Ok(quiet) => {

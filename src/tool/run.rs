@@ -28,8 +28,10 @@ const FILES_NAMED_BY_ENV: [&str; 8] = [
     "SSL_CERT_DIR",
 ];
 
-/// The most bytes of a tool's output that are read.
-const MOST_READ: u64 = 256 << 20;
+/// The most bytes of a tool's output that are read; of a log that is longer the beginning.
+const MOST_READ: u64 = 16 << 20;
+/// The most bytes of a plan or of outputs as JSON: what is larger would be the memory of this server.
+const MOST_JSON: u64 = 64 << 20;
 
 /// One command of the tool.
 pub(crate) struct Command {
@@ -81,6 +83,7 @@ impl Command {
         );
         task.die_at = site.supervisors_die_at;
         std::fs::create_dir_all(&at.attempt).map_err(ToolError::io("make a folder"))?;
+        site.starts.count(step);
         start(&site.own, &task)
             .await
             .map_err(|cause| ToolError::Process { step, cause })
@@ -122,6 +125,15 @@ fn temp(at: &StackAt<'_>) -> PathBuf {
     at.scratch.join("tmp")
 }
 
+/// The tools are short-lived Go programs with a live heap of some megabytes; with Go's default of 100 they spend a
+/// quarter of their processor time on collecting it.
+const LAZY_COLLECTION: &str = "400";
+
+/// A provider inherits the tool's environment and can have a heap of hundreds of megabytes: that must not grow fivefold.
+fn starts_no_provider(command: &Command) -> bool {
+    matches!(command.step, Step::Init | Step::Fetch) || !command.data_dir.join("providers").exists()
+}
+
 /// Exactly this, nothing of the server's. What we set stands last and cannot be overridden from outside.
 fn environment(site: &Site, at: &StackAt<'_>, command: &Command) -> Vec<(OsString, OsString)> {
     let mut env = site.env_for(at.origin).to_vec();
@@ -133,6 +145,9 @@ fn environment(site: &Site, at: &StackAt<'_>, command: &Command) -> Vec<(OsStrin
     set("HOME", home(at).into());
     set("TMPDIR", temp(at).into());
     set("LANG", "C.UTF-8".into());
+    if starts_no_provider(command) && !site.env_for(at.origin).iter().any(|(name, _)| name == "GOGC") {
+        set("GOGC", LAZY_COLLECTION.into());
+    }
     set("TF_DATA_DIR", command.data_dir.clone().into());
     // no hints about what to type next
     set("TF_IN_AUTOMATION", "1".into());
@@ -202,11 +217,17 @@ impl Finished {
             // killed for its memory, or it crashed: its output says more
             Exit::Signal(signal) => 128 + signal,
         };
+        let stdout = match step {
+            Step::Show | Step::Output => whole(step, &ended.stdout)?,
+            Step::Fetch | Step::Init | Step::Plan | Step::Workspace | Step::Apply | Step::Version => {
+                beginning(&ended.stdout, MOST_READ)?
+            }
+        };
         Ok(Finished {
             step,
             code,
-            stdout: read(&ended.stdout)?,
-            stderr: read(&ended.stderr)?,
+            stdout,
+            stderr: beginning(&ended.stderr, MOST_READ)?,
         })
     }
 
@@ -227,11 +248,27 @@ impl Finished {
     }
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, ToolError> {
+/// Half a JSON text is none.
+fn whole(step: Step, file: &Path) -> Result<Vec<u8>, ToolError> {
+    let bytes = beginning(file, MOST_JSON + 1)?;
+    match bytes.len() as u64 > MOST_JSON {
+        true => Err(ToolError::refused(
+            format!(
+                "what `{}` says of this stack is larger than {} MiB",
+                step.word(),
+                MOST_JSON >> 20
+            ),
+            "split the stack into smaller ones",
+        )),
+        false => Ok(bytes),
+    }
+}
+
+fn beginning(file: &Path, most: u64) -> Result<Vec<u8>, ToolError> {
     use std::io::Read;
     let mut bytes = Vec::new();
     std::fs::File::open(file)
-        .and_then(|file| file.take(MOST_READ).read_to_end(&mut bytes))
+        .and_then(|file| file.take(most).read_to_end(&mut bytes))
         .map_err(ToolError::io("read the tool's output"))?;
     Ok(bytes)
 }

@@ -14,6 +14,7 @@ use crate::domain::layout::{Stack, StateAt};
 use crate::process::OwnBinary;
 use crate::process::confine::Confine;
 use crate::process::supervise::CrashPoint;
+use crate::tool::error::Step;
 use crate::tool::program::Tools;
 use crate::tool::redact::{HashKey, Secrets};
 
@@ -69,6 +70,18 @@ pub struct Site {
     /// For crash tests.
     pub supervisors_die_at: Option<CrashPoint>,
     pub(crate) making: Making,
+    pub(crate) starts: Starts,
+}
+
+/// How often each step of a tool was started.
+#[derive(Default)]
+pub(crate) struct Starts(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Starts {
+    pub fn count(&self, step: Step) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *all.entry(step.word()).or_default() += 1;
+    }
 }
 
 /// Seeds that are being made, so that one is made and others wait for it.
@@ -126,7 +139,13 @@ impl Site {
             unpinned_seed_age: Duration::from_secs(24 * 60 * 60),
             supervisors_die_at: None,
             making: Making::default(),
+            starts: Starts::default(),
         }
+    }
+
+    /// How often each step (`init`, `plan`, `show` …) was started since the start of the server.
+    pub fn started(&self) -> BTreeMap<&'static str, u64> {
+        self.starts.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The server's variables that a tool gets.
