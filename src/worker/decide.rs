@@ -20,17 +20,13 @@ const TURNS: usize = 3;
 const PATIENT: u32 = 5;
 
 /// Longer than any gathering: GitHub may be asked for half a minute whether it has worked out mergeability.
-const LEASE: Duration = Duration::from_secs(180);
+pub const LEASE: Duration = Duration::from_secs(180);
 
-/// Takes the next mailbox and decides on what is in it; says whether there was one.
-pub async fn decide_next(worker: &Worker, name: &str) -> anyhow::Result<bool> {
-    let Some(mail) = worker.store().claim_mailbox(name, worker.now(), LEASE).await? else {
-        return Ok(false);
-    };
+/// Decides on what is in a mailbox that was claimed.
+pub async fn decide(worker: &Worker, mail: Mail) -> anyhow::Result<()> {
     worker.at("decide.claimed");
     let span = tracing::info_span!("decide", pull.repo = %mail.pull.repo, pull.number = %mail.pull.number);
-    turn(worker, mail).instrument(span).await?;
-    Ok(true)
+    turn(worker, mail).instrument(span).await
 }
 
 async fn turn(worker: &Worker, mail: Mail) -> anyhow::Result<()> {

@@ -1,10 +1,11 @@
 //! Owns the loops: each takes one kind of work out of the store until it is told to stop.
 
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -13,13 +14,18 @@ use crate::domain::ids::Attempt;
 use crate::domain::job::{Beat, Lane, Repeat, Work};
 use crate::domain::located::Located;
 use crate::domain::run::{Failure, StackEvent};
+use crate::store::delivery::Delivery as Stored;
 use crate::store::error::StoreError;
 use crate::store::job::Claimed;
+use crate::store::mailbox::Mail;
+use crate::store::surface::Publishing;
 use crate::worker::{Worker, apply, decide, discover, intake, plan, publish, sweep};
 
 /// A job nobody has heard of for so long is somebody else's.
 const LEASE: Duration = Duration::from_secs(60);
 const BEAT: Duration = Duration::from_secs(2);
+/// Between two looks at whether a running job is still wanted; other jobs commit all the time.
+const LOOK: Duration = Duration::from_millis(200);
 /// The net below the wake-ups: timers that come due without a commit.
 const POLL: Duration = Duration::from_secs(1);
 /// Most of their time they wait for GitHub and git.
@@ -42,38 +48,17 @@ pub struct Stop {
 /// Runs every loop until `stop.claiming`; then waits for what is under way, applies included, until `stop.now`.
 pub async fn run(worker: Worker, stop: Stop) {
     let mut tasks = JoinSet::new();
-    tasks.spawn(forever(
-        worker.clone(),
-        stop.clone(),
-        "intake",
-        |worker, _| async move { intake::take_in(&worker).await },
-    ));
-    for _ in 0..DECIDERS {
-        tasks.spawn(forever(
-            worker.clone(),
-            stop.clone(),
-            "decide",
-            |worker, name| async move { decide::decide_next(&worker, &name).await },
-        ));
-    }
-    for _ in 0..PUBLISHERS {
-        tasks.spawn(forever(
-            worker.clone(),
-            stop.clone(),
-            "publish",
-            |worker, name| async move { publish::publish_next(&worker, &name).await },
-        ));
-    }
-    let lanes = [(Lane::Tool, worker.parts().parallel), (Lane::Light, LIGHT_JOBS)];
-    for (lane, count) in lanes {
+    let mut start = |count: usize, kind: &Kind| {
+        let queue = Arc::new(Mutex::new(()));
         for _ in 0..count.max(1) {
-            let stopping = stop.clone();
-            tasks.spawn(forever(worker.clone(), stop.clone(), "job", move |worker, name| {
-                let stopping = stopping.clone();
-                async move { job_next(&worker, &name, lane, &stopping).await }
-            }));
+            tasks.spawn(kind.clone().forever(worker.clone(), stop.clone(), Arc::clone(&queue)));
         }
-    }
+    };
+    start(1, &Kind::Intake);
+    start(DECIDERS, &Kind::Decide);
+    start(PUBLISHERS, &Kind::Publish);
+    start(worker.parts().parallel, &Kind::Job(Lane::Tool));
+    start(LIGHT_JOBS, &Kind::Job(Lane::Light));
     tasks.spawn(sweeping(worker.clone(), stop.clone()));
     tokio::select! {
         () = async { while tasks.join_next().await.is_some() {} } => {}
@@ -81,33 +66,93 @@ pub async fn run(worker: Worker, stop: Stop) {
     }
 }
 
-/// One loop: as long as there is work it goes on at once, else it waits for a commit or the poll.
-async fn forever<F, Fut>(worker: Worker, stop: Stop, kind: &'static str, step: F)
-where
-    F: Fn(Worker, String) -> Fut,
-    Fut: Future<Output = anyhow::Result<bool>>,
-{
-    let name = format!("{kind}-{}", uuid::Uuid::now_v7());
-    let mut woken = worker.store().woken();
-    while !stop.claiming.is_cancelled() {
-        // A panic of ours ends one step, not the loop.
-        let done = AssertUnwindSafe(step(worker.clone(), name.clone()))
-            .catch_unwind()
-            .await;
-        match done.unwrap_or_else(|_| Err(anyhow::anyhow!("a step panicked"))) {
-            Ok(true) => continue,
-            Ok(false) => {}
-            Err(error) => {
-                tracing::error!(loop_ = kind, error = ?error, "a step failed; it is tried again");
+/// What a loop takes out of the store.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Intake,
+    Decide,
+    Publish,
+    Job(Lane),
+}
+
+/// What was taken and is now to be done.
+enum Taken {
+    Deliveries(Vec<Stored>),
+    Mail(Mail),
+    Surfaces(Publishing),
+    Job(Box<Claimed>),
+}
+
+impl Kind {
+    /// One loop: it takes work and does it, or waits for a commit or a timer.
+    ///
+    /// Of those of one kind only the first in the queue looks for work; else each commit would make all of them ask
+    /// the database for the one piece that one of them gets.
+    async fn forever(self, worker: Worker, stop: Stop, queue: Arc<Mutex<()>>) {
+        let name = format!("{self:?}-{}", uuid::Uuid::now_v7());
+        while let Some(taken) = self.first(&worker, &stop, &name, &queue).await {
+            // A panic of ours ends one step, not the loop.
+            let done = AssertUnwindSafe(perform(&worker, &stop, taken)).catch_unwind().await;
+            if let Err(error) = done.unwrap_or_else(|_| Err(anyhow::anyhow!("a step panicked"))) {
+                tracing::error!(loop_ = ?self, error = ?error, "a step failed; it is tried again");
                 tokio::time::sleep(POLL).await;
             }
         }
-        let nap = until_due(&worker).await;
-        tokio::select! {
-            () = woken.wait() => {}
-            () = tokio::time::sleep(nap) => {}
-            () = stop.claiming.cancelled() => {}
+    }
+
+    /// Waits to be the first in the queue, and then for work; nothing once the server stops.
+    async fn first(self, worker: &Worker, stop: &Stop, name: &str, queue: &Mutex<()>) -> Option<Taken> {
+        let _first = tokio::select! {
+            first = queue.lock() => first,
+            () = stop.claiming.cancelled() => return None,
+        };
+        let mut woken = worker.store().woken();
+        while !stop.claiming.is_cancelled() {
+            let taken = AssertUnwindSafe(self.take(worker, name)).catch_unwind().await;
+            match taken.unwrap_or_else(|_| Err(anyhow::anyhow!("looking for work panicked"))) {
+                Ok(Some(taken)) => return Some(taken),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(loop_ = ?self, error = ?error, "could not look for work; it is tried again");
+                    tokio::time::sleep(POLL).await;
+                }
+            }
+            let nap = until_due(worker).await;
+            tokio::select! {
+                () = woken.wait() => {}
+                () = tokio::time::sleep(nap) => {}
+                () = stop.claiming.cancelled() => {}
+            }
         }
+        None
+    }
+
+    async fn take(self, worker: &Worker, name: &str) -> anyhow::Result<Option<Taken>> {
+        let (store, now) = (worker.store(), worker.now());
+        Ok(match self {
+            Kind::Intake => {
+                let waiting = store.next_deliveries(intake::AT_A_TIME).await?;
+                (!waiting.is_empty()).then_some(Taken::Deliveries(waiting))
+            }
+            Kind::Decide => store.claim_mailbox(name, now, decide::LEASE).await?.map(Taken::Mail),
+            Kind::Publish => store
+                .claim_surfaces(name, now, publish::LEASE)
+                .await?
+                .map(Taken::Surfaces),
+            Kind::Job(lane) => store
+                .claim_job(lane, name, now, LEASE)
+                .await?
+                .map(|job| Taken::Job(Box::new(job))),
+        })
+    }
+}
+
+async fn perform(worker: &Worker, stop: &Stop, taken: Taken) -> anyhow::Result<()> {
+    match taken {
+        Taken::Deliveries(waiting) => intake::take_in(worker, waiting).await,
+        Taken::Mail(mail) => decide::decide(worker, mail).await,
+        Taken::Surfaces(publishing) => publish::publish(worker, publishing).await,
+        Taken::Job(claimed) => job(worker, *claimed, stop).await,
     }
 }
 
@@ -123,10 +168,7 @@ async fn until_due(worker: &Worker) -> Duration {
     }
 }
 
-async fn job_next(worker: &Worker, name: &str, lane: Lane, stop: &Stop) -> anyhow::Result<bool> {
-    let Some(claimed) = worker.store().claim_job(lane, name, worker.now(), LEASE).await? else {
-        return Ok(false);
-    };
+async fn job(worker: &Worker, claimed: Claimed, stop: &Stop) -> anyhow::Result<()> {
     let kind = claimed.job.work.kind();
     if claimed.taken_before >= TRIES && claimed.job.work.repeat() == Repeat::Freely {
         finish(
@@ -136,23 +178,23 @@ async fn job_next(worker: &Worker, name: &str, lane: Lane, stop: &Stop) -> anyho
             Err(anyhow::anyhow!("its worker died {} times", claimed.taken_before)),
         )
         .await?;
-        return Ok(true);
+        return Ok(());
     }
     worker.at(&format!("{kind}.claimed"));
     let ending = CancellationToken::new();
     // A panic of ours ends one job, not the server; the lease ends and the job is looked at again.
     let doing = {
         let (worker, claimed, ending) = (worker.clone(), claimed.clone(), ending.clone());
-        tokio::spawn(async move { perform(&worker, &claimed, ending).await })
+        tokio::spawn(async move { work(&worker, &claimed, ending).await })
     };
     let outcome = watched(worker, &claimed, stop, &ending, doing).await?;
     worker.at(&format!("{kind}.performed"));
     finish(worker, &claimed, stop, outcome).await?;
     worker.at(&format!("{kind}.committed"));
-    Ok(true)
+    Ok(())
 }
 
-async fn perform(worker: &Worker, claimed: &Claimed, stop: CancellationToken) -> anyhow::Result<Option<Event>> {
+async fn work(worker: &Worker, claimed: &Claimed, stop: CancellationToken) -> anyhow::Result<Option<Event>> {
     let job = &claimed.job;
     match &job.work {
         Work::Wake => Ok(Some(Event::Look)),
@@ -174,12 +216,16 @@ async fn watched(
     let mut woken = worker.store().woken();
     let mut beats = tokio::time::interval(BEAT);
     beats.tick().await;
+    let mut next_look = tokio::time::Instant::now();
     loop {
         let beat = tokio::select! {
             done = &mut doing => return Ok(done.unwrap_or_else(|panic| Err(anyhow::anyhow!("the job panicked: {panic}")))),
             () = stop.claiming.cancelled(), if may_be_interrupted && !ending.is_cancelled() => Beat::Stop,
             // A commit may have superseded this: an interrupt should not wait for the next beat.
-            () = woken.wait() => or_go_on(worker.store().glance(&claimed.lease).await),
+            () = async { tokio::time::sleep_until(next_look).await; woken.wait().await } => {
+                next_look = tokio::time::Instant::now() + LOOK;
+                or_go_on(worker.store().glance(&claimed.lease).await)
+            }
             _ = beats.tick() => or_go_on(worker.store().beat(&claimed.lease, worker.now()).await),
         };
         match beat {
