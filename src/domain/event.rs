@@ -21,6 +21,9 @@ pub enum Event {
         by: Login,
         text: String,
         command: Result<Command, String>,
+        /// The run whose check the button stands on: a person means what is shown there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        about: Option<RunId>,
     },
     /// What discovery learned.
     Discovered {

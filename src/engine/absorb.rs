@@ -27,9 +27,22 @@ pub fn event(step: &mut Step, answers: &Answers, event: &Event, mint: Mint) {
         Event::Pull(PullEvent::Pushed { by, head }) => {
             step.state.pull.pushed.insert(head.clone(), by.clone());
         }
-        Event::Command { id, by, text, command } => {
+        Event::Command {
+            id,
+            by,
+            text,
+            command,
+            about,
+        } => {
             if !step.state.commands.contains_key(id) {
-                command::command(step, answers, command::Said { id, by, text, command }, mint);
+                let said = command::Said {
+                    id,
+                    by,
+                    text,
+                    command,
+                    about: *about,
+                };
+                command::command(step, answers, said, mint);
             }
         }
         Event::Discovered { run, attempt, outcome } => discovered(step, *run, *attempt, outcome),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::domain::command::{Command, CommitText, Selector};
 use crate::domain::event::CommandId;
-use crate::domain::ids::{Attempt, LockKey, Login, StackName};
+use crate::domain::ids::{Attempt, LockKey, Login, RunId, StackName};
 use crate::domain::pull::{PullState, Role};
 use crate::domain::refusal::Refusal;
 use crate::domain::run::{Discovery, Failure, Phase, Run, StackRun, StackState};
@@ -19,6 +19,8 @@ pub struct Said<'a> {
     pub by: &'a Login,
     pub text: &'a str,
     pub command: &'a Result<Command, String>,
+    /// Of a button: the run whose plan it stands beside.
+    pub about: Option<RunId>,
 }
 
 pub fn command(step: &mut Step, answers: &Answers, said: Said<'_>, mint: Mint) {
@@ -47,6 +49,9 @@ fn outcome(step: &mut Step, answers: &Answers, said: &Said<'_>, mint: Mint) -> R
         return Ok(Outcome::Helped);
     }
     may_write(answers, said.by)?;
+    if let Command::Apply { .. } = command {
+        shows_todays_plan(step, said.about)?;
+    }
     match command {
         Command::Help => Ok(Outcome::Helped),
         Command::Plan { select, consent } => plan(step, answers, said.by, select, consent.as_ref(), mint),
@@ -66,6 +71,17 @@ fn outcome(step: &mut Step, answers: &Answers, said: &Said<'_>, mint: Mint) -> R
             })
         }
         Command::Unlock { select } => unlock(step, answers, select),
+    }
+}
+
+/// Whoever presses *Apply* has read the plan beside the button, and means that one.
+fn shows_todays_plan(step: &Step, about: Option<RunId>) -> Result<(), Refusal> {
+    match about {
+        Some(run) if step.state.pull.current != Some(run) => Err(Refusal::new(
+            "That check shows the plan of an older run, which is not applied any more.",
+            "Read the newest plan in the comment above, then say `/apply` or press *Apply* on its check.",
+        )),
+        Some(_) | None => Ok(()),
     }
 }
 

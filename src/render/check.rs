@@ -287,20 +287,41 @@ fn apply_sentence(view: &PullView<'_>) -> String {
     }
 }
 
+/// A run of more stacks has checks of its own only for those that need somebody: GitHub lets an App make some eighty
+/// things a minute (docs.github.com, "Rate limits for the REST API").
+const MOST_CHECKS: usize = 100;
+
+/// Whether a stack has a check of its own by now.
+pub fn has_its_own(run: &Run, stack: &StackRun) -> bool {
+    match conclusion(run, stack) {
+        Some(CheckConclusion::Success | CheckConclusion::Neutral) => run.stacks.len() <= MOST_CHECKS,
+        Some(_) => true,
+        None => false,
+    }
+}
+
+/// What a stack's check shows that is not in the state.
+#[derive(Debug, Clone, Default)]
+pub struct Shown {
+    /// What the tool said, redacted.
+    pub text: Option<String>,
+    /// The stack's page of this run, a signed link that ends.
+    pub page: Option<String>,
+    /// Whether the check was made before: then it is kept up to date, whatever it says now.
+    pub is_there: bool,
+}
+
 /// A stack's own check: created once, concluded, with the whole plan and the buttons.
-pub fn of_stack(view: &PullView<'_>, run: &Run, name: &StackName, external_id: &str) -> Option<CheckWanted> {
+pub fn of_stack(run: &Run, name: &StackName, external_id: &str, shown: Shown) -> Option<CheckWanted> {
+    let Shown { text, page, is_there } = shown;
     let stack_run = run.stacks.get(name)?;
-    let conclusion = conclusion(run, stack_run)?;
-    let text = view
-        .texts
-        .get(name)
-        .map(|text| markdown::block("diff", &markdown::as_diff(text), LIMIT));
+    let conclusion = conclusion(run, stack_run).filter(|_| is_there || has_its_own(run, stack_run))?;
+    let text = text.map(|text| markdown::block("diff", &markdown::as_diff(&text), LIMIT));
     let mut why = String::new();
     for reason in stack_run.reasons.iter().take(20) {
         why.push_str(&format!("- {}\n", markdown::inline(&reason.to_string(), 300)));
     }
     let story = stack::story(stack_run);
-    let page = (view.page)(name);
     let link = page
         .as_ref()
         .map(|url| format!("\n[The run's page]({url})\n"))

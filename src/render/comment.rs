@@ -8,10 +8,13 @@ use crate::domain::state::State;
 use crate::engine::free;
 use crate::render::markdown::{self, LIMIT};
 use crate::render::summary::summary;
-use crate::render::{PullView, stack};
+use crate::render::{PullView, check, stack};
 
 /// Rows of the table; the rest is counted in a line below it.
 const MOST_ROWS: usize = 100;
+
+/// Bytes that older runs may take, above what this run shows.
+const OLDER: usize = 7_000;
 
 /// Bytes the head of the comment may take, before the folded parts share the rest.
 const HEAD: usize = 36_000;
@@ -112,7 +115,7 @@ fn found_stacks(view: &PullView<'_>, run: &Run, found: &Found) -> String {
     let (head, _) = markdown::cut(&out, HEAD);
     let mut out = head.to_owned();
     out.push('\n');
-    let room = (LIMIT - 8_000).saturating_sub(out.len());
+    let room = (LIMIT - OLDER - 1_000).saturating_sub(out.len());
     out.push_str(&details(view, run, room));
     out
 }
@@ -134,7 +137,7 @@ fn table(view: &PullView<'_>, run: &Run) -> String {
     }
     if run.stacks.len() > MOST_ROWS {
         out.push_str(&format!(
-            "\n… and {} more stacks; each has a check of its own.\n",
+            "\n… and {} more stacks; those that need somebody have a check of their own.\n",
             run.stacks.len() - MOST_ROWS
         ));
     }
@@ -169,7 +172,7 @@ fn older_runs(state: &State) -> String {
             }
         }
     }
-    out
+    markdown::cut(&out, OLDER).0.to_owned()
 }
 
 /// Who holds what this needs, and what was done from here and is nowhere else.
@@ -246,7 +249,10 @@ fn details(view: &PullView<'_>, run: &Run, room: usize) -> String {
             body.push_str(&markdown::block("diff", text, left));
         }
         if text.len() > left {
-            body.push_str("\nThe whole plan is on the stack's check.\n");
+            body.push_str(match check::has_its_own(run, stack_run) {
+                true => "\nThe whole plan is on the stack's check.\n",
+                false => "\nThe whole plan is on the stack's page.\n",
+            });
         }
         let summary = format!(
             "<code>{}</code> {}",
@@ -256,7 +262,7 @@ fn details(view: &PullView<'_>, run: &Run, room: usize) -> String {
         let summary = summary.trim_end();
         let part = markdown::folded(summary, &body);
         if out.len() + part.len() > room {
-            out.push_str("\nThe plans of more stacks are on their checks.\n");
+            out.push_str("\nThe plans of more stacks are on their checks or pages.\n");
             break;
         }
         out.push_str(&part);

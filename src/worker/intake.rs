@@ -11,17 +11,18 @@ use crate::store::delivery::{Delivery as Stored, Outcome, Settled};
 use crate::store::repo::RepoRow;
 use crate::worker::Worker;
 
-/// Takes in all that is waiting; says whether anything was.
-pub async fn take_in(worker: &Worker) -> anyhow::Result<bool> {
-    let waiting = worker.store().next_deliveries(100).await?;
-    let any = !waiting.is_empty();
+/// The most deliveries that are read at once.
+pub const AT_A_TIME: u32 = 100;
+
+/// Takes in what is waiting.
+pub async fn take_in(worker: &Worker, waiting: Vec<Stored>) -> anyhow::Result<()> {
     for delivery in waiting {
         let settled = settle(worker, &delivery);
         worker.at("delivery.parsed");
         worker.store().settle(&delivery.id, &settled, worker.now()).await?;
         worker.at("delivery.committed");
     }
-    Ok(any)
+    Ok(())
 }
 
 fn settle(worker: &Worker, stored: &Stored) -> Settled {
@@ -161,6 +162,7 @@ fn commands(worker: &Worker, repo: RepoId, comment: Commented) -> Vec<(PullId, E
         by: by.clone(),
         text: line.text,
         command: line.command,
+        about: None,
     };
     lines
         .into_iter()
@@ -175,9 +177,9 @@ fn button(worker: &Worker, repo: RepoId, asked: CheckAsked, stored: &Stored) -> 
     }
     let mark = crate::worker::publish::read_mark(&asked.external_id);
     let line = match (&asked.action, &mark) {
-        (CheckAction::Button(identifier), Some((_, stack))) if identifier == "apply" => format!("/apply {stack}"),
-        (CheckAction::Button(identifier), Some((_, stack))) if identifier == "plan" => format!("/plan {stack}"),
-        (CheckAction::Rerequested, Some((_, stack))) => format!("/plan {stack}"),
+        (CheckAction::Button(identifier), Some((_, _, stack))) if identifier == "apply" => format!("/apply {stack}"),
+        (CheckAction::Button(identifier), Some((_, _, stack))) if identifier == "plan" => format!("/plan {stack}"),
+        (CheckAction::Rerequested, Some((_, _, stack))) => format!("/plan {stack}"),
         // One of the three: whoever asks for it again wants it looked at again.
         (CheckAction::Rerequested, None) => {
             return asked
@@ -188,7 +190,9 @@ fn button(worker: &Worker, repo: RepoId, asked: CheckAsked, stored: &Stored) -> 
         }
         (CheckAction::Button(_), _) => return Vec::new(),
     };
-    let Some((number, _)) = mark else { return Vec::new() };
+    let Some((number, run, _)) = mark else {
+        return Vec::new();
+    };
     let Some(command) = command::parse_line(&line) else {
         return Vec::new();
     };
@@ -203,6 +207,7 @@ fn button(worker: &Worker, repo: RepoId, asked: CheckAsked, stored: &Stored) -> 
             by: asked.by,
             text: line,
             command,
+            about: Some(run),
         },
     )]
 }

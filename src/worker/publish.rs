@@ -1,6 +1,7 @@
 //! Owns publishing: what people should see is rendered from the newest state and upserted where it differs.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -10,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::domain::event::CommandSource;
 use crate::domain::ids::{CommentId, CommitSha, PullId, PullNumber, RepoId, RunId, StackName};
 use crate::domain::pull::{CheckId, CheckWanted, PullState};
-use crate::domain::run::StackState;
+use crate::domain::run::{Run, StackState};
 use crate::domain::state::State;
 use crate::github::Prior;
 use crate::github::comments::{CommentText, Reaction};
@@ -23,19 +24,20 @@ use crate::worker::link::Page;
 use crate::worker::repository::Repository;
 use crate::worker::shelf;
 
-const LEASE: Duration = Duration::from_secs(120);
+/// How long the surfaces of one owner are published by one loop alone.
+pub const LEASE: Duration = Duration::from_secs(120);
 
 /// A surface that GitHub refuses this often is given up until something changes.
 const TRIES: u32 = 6;
 
+/// After an error of our own.
+const AGAIN: Duration = Duration::from_secs(5);
+
 /// Calls of one owner under way at a time.
 const AT_A_TIME: usize = 4;
 
-/// Publishes all that is due of the next owner; says whether there was one.
-pub async fn publish_next(worker: &Worker, name: &str) -> anyhow::Result<bool> {
-    let Some(publishing) = worker.store().claim_surfaces(name, worker.now(), LEASE).await? else {
-        return Ok(false);
-    };
+/// Publishes all that was due of one owner when it was claimed.
+pub async fn publish(worker: &Worker, publishing: Publishing) -> anyhow::Result<()> {
     worker.at("publish.claimed");
     let Publishing { owner, lease, rows } = publishing;
     let result = match &owner {
@@ -43,14 +45,16 @@ pub async fn publish_next(worker: &Worker, name: &str) -> anyhow::Result<bool> {
         Owner::Commit(repo, head) => of_commit(worker, *repo, head, &lease, &rows).await,
     };
     if let Err(error) = result {
-        tracing::warn!(owner = %owner, error = ?error, "not everything could be published; it is tried again");
-        let later = worker.now().plus(Duration::from_secs(5));
+        tracing::warn!(owner = %owner, error = ?error, "nothing of it could be published; it is tried again");
         for row in &rows {
-            worker.store().publish_later(&lease, &row.key, later).await?;
+            worker
+                .store()
+                .publish_later(&lease, &row.key, worker.now().plus(AGAIN))
+                .await?;
         }
     }
     match worker.store().done(&lease).await {
-        Ok(()) | Err(crate::store::error::StoreError::Conflict) => Ok(true),
+        Ok(()) | Err(crate::store::error::StoreError::Conflict) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
@@ -79,12 +83,27 @@ async fn of_pull(worker: &Worker, pull: PullId, lease: &Lease, rows: &[Surface])
     };
     let mut work: Vec<BoxFuture<'_, anyhow::Result<()>>> = Vec::with_capacity(rows.len());
     for row in rows {
-        work.push(Box::pin(one(worker, &repository, &view, lease, row)));
+        let done = one(worker, &repository, &view, lease, row);
+        work.push(Box::pin(alone(worker, lease, row, done)));
     }
     let mut work = futures_util::stream::iter(work).buffer_unordered(AT_A_TIME);
     while let Some(result) = work.next().await {
         result?;
     }
+    Ok(())
+}
+
+/// What went wrong on our side with one surface puts off that one, and not its neighbours.
+async fn alone(
+    worker: &Worker,
+    lease: &Lease,
+    row: &Surface,
+    done: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let Err(error) = done.await else { return Ok(()) };
+    tracing::error!(surface = %row.key, error = ?error, "could not be rendered or sent; it is tried again");
+    let later = worker.now().plus(AGAIN);
+    worker.store().publish_later(lease, &row.key, later).await?;
     Ok(())
 }
 
@@ -120,11 +139,14 @@ async fn one(
         }
         SurfaceKey::Stack(run, stack) => {
             let mark = mark(number, *run, stack);
-            let wanted = view
-                .state
-                .runs
-                .get(run)
-                .and_then(|run| check::of_stack(view, run, stack, &mark));
+            let wanted = match view.state.runs.get(run) {
+                Some(run) => {
+                    let mut shown = shown(worker, view.state.id, run, stack).await?;
+                    shown.is_there = row.github_id.is_some();
+                    check::of_stack(run, stack, &mark, shown)
+                }
+                None => None,
+            };
             match wanted {
                 Some(wanted) => one_check(worker, repository, lease, row, &wanted).await,
                 None => settle(worker, lease, row, None, None).await,
@@ -179,21 +201,41 @@ async fn of_commit(
             CheckKind::Policy => 1,
             CheckKind::Apply => 2,
         };
-        one_check(worker, &repository, lease, row, &checks[at]).await?;
+        let done = one_check(worker, &repository, lease, row, &checks[at]);
+        alone(worker, lease, row, done).await?;
     }
     Ok(())
 }
 
-/// The texts that the due surfaces show: all for the comment, one for a stack's check.
+/// What a stack's check shows beside the state; of its own run, which need not be the newest.
+async fn shown(worker: &Worker, pull: PullId, run: &Run, name: &StackName) -> anyhow::Result<check::Shown> {
+    let text = match run.stacks.get(name) {
+        Some(stack) => text(worker, run.id, name, stack).await?,
+        None => None,
+    };
+    let page = Page {
+        pull,
+        run: run.id,
+        stack: name.clone(),
+    };
+    let page = worker.parts().links.to(&page, worker.now());
+    Ok(check::Shown {
+        text,
+        page,
+        is_there: false,
+    })
+}
+
+/// The texts that the comment shows.
 async fn texts(worker: &Worker, state: &State, rows: &[Surface]) -> anyhow::Result<BTreeMap<StackName, String>> {
-    let all = rows.iter().any(|row| row.key == SurfaceKey::Comment);
     let mut texts = BTreeMap::new();
-    let Some(run) = state.current() else { return Ok(texts) };
+    let Some(run) = state
+        .current()
+        .filter(|_| rows.iter().any(|row| row.key == SurfaceKey::Comment))
+    else {
+        return Ok(texts);
+    };
     for (name, stack) in &run.stacks {
-        let due = |row: &Surface| matches!(&row.key, SurfaceKey::Stack(_, stack) if stack == name);
-        if !all && !rows.iter().any(due) {
-            continue;
-        }
         if let Some(text) = text(worker, run.id, name, stack).await? {
             texts.insert(name.clone(), text);
         }
@@ -335,12 +377,12 @@ fn mark(pull: PullNumber, run: RunId, stack: &StackName) -> String {
     format!("{pull}/{run}/{stack}")
 }
 
-/// The pull request and the stack that a check's mark names.
-pub fn read_mark(mark: &str) -> Option<(PullNumber, StackName)> {
+/// The pull request, the run and the stack that a check's mark names.
+pub fn read_mark(mark: &str) -> Option<(PullNumber, RunId, StackName)> {
     let (pull, rest) = mark.split_once('/')?;
     let (run, stack) = rest.split_once('/')?;
-    uuid::Uuid::parse_str(run).ok()?;
-    Some((PullNumber(pull.parse().ok()?), StackName::parse(stack).ok()?))
+    let run = RunId(uuid::Uuid::parse_str(run).ok()?);
+    Some((PullNumber(pull.parse().ok()?), run, StackName::parse(stack).ok()?))
 }
 
 #[cfg(test)]
@@ -353,7 +395,7 @@ mod tests {
         let stack = StackName::parse("infra/app:prod").expect("a name");
         assert_eq!(
             read_mark(&mark(PullNumber(12), run, &stack)),
-            Some((PullNumber(12), stack))
+            Some((PullNumber(12), run, stack))
         );
         for other in ["", "lockkeeper/plan", "12/x/app", "12", "x/y/z"] {
             assert_eq!(read_mark(other), None, "{other}");

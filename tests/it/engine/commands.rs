@@ -96,6 +96,24 @@ fn a_repeated_delivery_is_one_command() {
 }
 
 #[test]
+fn an_apply_button_means_the_plan_beside_it() {
+    let mut world = world(&["dns"]);
+    let old = world.state(1).pull.current.expect("a run");
+    world.push(1, "writer", &["dns"]);
+    world.settle();
+    world.approve(1);
+    let pressed = world.press(1, "writer", "/apply dns", old);
+    world.settle();
+    insta::assert_snapshot!(world.answer(1, &pressed), @"That check shows the plan of an older run, which is not applied any more. Read the newest plan in the comment above, then say `/apply` or press *Apply* on its check.");
+    assert_eq!(world.applied.len(), 0);
+
+    let now = world.state(1).pull.current.expect("a run");
+    world.press(1, "writer", "/apply dns", now);
+    world.settle();
+    assert_eq!(world.applied, ["#1 dns"]);
+}
+
+#[test]
 fn a_lock_names_its_holder() {
     let mut world = world(&["dns"]);
     world.fate("dns", Fate::ApplyFails);

@@ -48,12 +48,7 @@ fn all(world: &World) -> String {
         out.push_str(&format!("{} {}: {}\n", check.name, status(check.status), check.title));
     }
     for stack in run.stacks.keys() {
-        let view = PullView {
-            state: &state,
-            texts: &texts,
-            page: &|_| None,
-        };
-        if let Some(check) = check::of_stack(&view, run, stack, "mark") {
+        if let Some(check) = check::of_stack(run, stack, "mark", check::Shown::default()) {
             out.push_str(&format!("{} {}: {}\n", check.name, status(check.status), check.title));
         }
     }
@@ -333,19 +328,48 @@ fn a_plan_of_300_kilobytes_is_cut_at_a_line_and_says_where_the_rest_is() {
     let shown = comment_of(&state, &long);
     assert!(shown.len() < 65_536 && shown.len() > 50_000, "{}", shown.len());
     assert!(shown.contains("more lines") && shown.contains("The whole plan is on the stack's check."));
-    let texts = texts(&state, &long);
-    let view = PullView {
-        state: &state,
-        texts: &texts,
-        page: &|_| Some("https://lockkeeper.example/run".to_owned()),
-    };
     let run = state.current().expect("a run");
-    let check = check::of_stack(&view, run, &name("dns"), "mark").expect("it was planned");
+    let beside = check::Shown {
+        text: Some(long),
+        page: Some("https://lockkeeper.example/run".to_owned()),
+        is_there: false,
+    };
+    let check = check::of_stack(run, &name("dns"), "mark", beside).expect("it was planned");
     assert!(
         check
             .text
             .is_some_and(|text| text.len() < 65_536 && text.contains("more lines"))
     );
+}
+
+#[test]
+fn of_very_many_stacks_only_those_that_need_somebody_have_a_check() {
+    let world = sixty();
+    let mut state = world.state(1);
+    let run = state.current_mut().expect("a run");
+    let (first, planned) = run
+        .stacks
+        .iter()
+        .next()
+        .map(|(name, stack)| (name.clone(), stack.clone()))
+        .expect("a stack");
+    for at in 0..100 {
+        run.stacks.insert(name(&format!("more-{at}")), planned.clone());
+    }
+    let there = check::Shown {
+        is_there: true,
+        ..check::Shown::default()
+    };
+    assert_eq!(check::of_stack(run, &first, "mark", check::Shown::default()), None);
+    assert!(
+        check::of_stack(run, &first, "mark", there).is_some(),
+        "a check that was made is kept up to date"
+    );
+    run.stacks.get_mut(&first).expect("it is there").state = StackState::Failed {
+        phase: Phase::Plan,
+        failure: Failure::saying("no"),
+    };
+    assert!(check::of_stack(run, &first, "mark", check::Shown::default()).is_some());
 }
 
 #[test]
@@ -383,11 +407,10 @@ proptest! {
         let state = world.state(1);
         let shown = comment_of(&state, &text);
         prop_assert!(shown.len() < 65_536);
-        let texts = texts(&state, &text);
         let run = state.current().expect("a run");
         for stack in run.stacks.keys() {
-            let view = PullView { state: &state, texts: &texts, page: &|_| None };
-            let check = check::of_stack(&view, run, stack, "mark").expect("it came to an end");
+            let beside = check::Shown { text: Some(text.clone()), ..check::Shown::default() };
+            let check = check::of_stack(run, stack, "mark", beside).expect("it came to an end");
             prop_assert!(check.text.unwrap_or_default().len() < 65_536);
             prop_assert!(check.summary.len() < 65_536);
             prop_assert!(check.title.chars().count() < 256);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lockkeeper::domain::command::parse_line;
 use lockkeeper::domain::event::{CommandId, CommandSource, Event, PullEvent};
-use lockkeeper::domain::ids::{StackName, Timestamp};
+use lockkeeper::domain::ids::{RunId, StackName, Timestamp};
 use lockkeeper::domain::pull::{Mergeable, PullState, Review, ReviewKind};
 use lockkeeper::domain::state::Outcome;
 
@@ -91,6 +91,15 @@ impl World {
     }
 
     pub fn say(&mut self, number: i64, by: &'static str, text: &str) -> CommandId {
+        self.says(number, by, text, None)
+    }
+
+    /// As a button on the check of this run would.
+    pub fn press(&mut self, number: i64, by: &'static str, text: &str, run: RunId) -> CommandId {
+        self.says(number, by, text, Some(run))
+    }
+
+    fn says(&mut self, number: i64, by: &'static str, text: &str, about: Option<RunId>) -> CommandId {
         let command = CommandId {
             source: CommandSource::Comment(i64::try_from(self.next()).expect("small")),
             line: 1,
@@ -103,6 +112,7 @@ impl World {
                 by: login(by),
                 text: text.to_owned(),
                 command: parse_line(text).expect("a command"),
+                about,
             },
         );
         command
