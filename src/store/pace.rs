@@ -32,11 +32,14 @@ pub(super) struct Pace {
 /// Milliseconds: the longest pause, and the silence after which the pauses start anew.
 const LONGEST: i64 = 15_000;
 
-/// The pause after the publication that made the step `step`: 0.5, 1, 2 … 15 s.
+/// Milliseconds after the publication that made the step `step`. Each edit is a call, and GitHub counts them; a result
+/// is seen on its own check at once.
 fn pause(step: i64) -> i64 {
     match step {
         ..=0 => 0,
-        step => 500_i64.saturating_mul(1 << (step - 1).min(10)).min(LONGEST),
+        1 => 2_000,
+        2 => 6_000,
+        3.. => LONGEST,
     }
 }
 
@@ -123,13 +126,13 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_fifteen_seconds_while_a_run_moves() {
-        let expected = [0, 500, 1_500, 3_500, 7_500, 15_500, 30_500, 45_500];
+        let expected = [0, 2_000, 8_000, 23_000, 38_000];
         assert_eq!(publications(46_000, None), expected);
     }
 
     #[test]
     fn what_needs_a_person_is_published_at_once_and_the_pauses_start_anew() {
-        let expected = [0, 500, 1_500, 3_500, 5_000, 5_500, 6_500];
+        let expected = [0, 2_000, 5_000, 7_000];
         assert_eq!(publications(7_000, Some(5_000)), expected);
     }
 
@@ -156,6 +159,6 @@ mod tests {
         let first = Pace::first(Timestamp(START), Urgency::Usual);
         let touched = first.touch(Timestamp(START + 10), Rhythm::Paced, Urgency::Usual);
         let after = touched.publish(first.wanted, Timestamp(START + 300));
-        assert_eq!(after.not_before, Timestamp(START + 800));
+        assert_eq!(after.not_before, Timestamp(START + 2_300));
     }
 }

@@ -78,20 +78,23 @@ async fn the_comment_is_paced_and_an_urgent_change_is_not() {
     touch(&world, 0, usual()).await;
     assert_eq!(publish_at(&world, 0).await, comment);
     touch(&world, 100, usual()).await;
-    assert_eq!(publish_at(&world, 499).await, []);
-    assert_eq!(world.store.next_due(after(100)).await.expect("asks"), Some(after(500)));
-    assert!(!world.store.quiet(after(499)).await.expect("counts").is_quiet());
-    touch(&world, 499, usual()).await;
-    assert_eq!(publish_at(&world, 500).await, comment);
-    touch(&world, 600, usual()).await;
-    assert_eq!(publish_at(&world, 1_499).await, []);
+    assert_eq!(publish_at(&world, 1_999).await, []);
+    assert_eq!(
+        world.store.next_due(after(100)).await.expect("asks"),
+        Some(after(2_000))
+    );
+    assert!(!world.store.quiet(after(1_999)).await.expect("counts").is_quiet());
+    touch(&world, 1_999, usual()).await;
+    assert_eq!(publish_at(&world, 2_000).await, comment);
+    touch(&world, 2_100, usual()).await;
+    assert_eq!(publish_at(&world, 7_999).await, []);
     let urgent = Touched {
         urgent: true,
         ..usual()
     };
-    touch(&world, 1_000, urgent).await;
-    assert_eq!(publish_at(&world, 1_000).await, comment);
-    assert!(world.store.quiet(after(1_000)).await.expect("counts").is_quiet());
+    touch(&world, 3_000, urgent).await;
+    assert_eq!(publish_at(&world, 3_000).await, comment);
+    assert!(world.store.quiet(after(3_000)).await.expect("counts").is_quiet());
 }
 
 #[tokio::test]
@@ -112,9 +115,9 @@ async fn what_is_published_is_remembered_and_a_change_meanwhile_goes_out_again()
         .await
         .expect("ours");
     // One publisher per owner, also when something is due again.
-    assert!(claim_at(&world, 600).await.is_none());
+    assert!(claim_at(&world, 2_600).await.is_none());
     world.store.done(&publishing.lease).await.expect("ours");
-    let again = claim_at(&world, 600).await.expect("it changed meanwhile");
+    let again = claim_at(&world, 2_600).await.expect("it changed meanwhile");
     assert_eq!(
         (again.rows[0].github_id, again.rows[0].digest.as_deref()),
         (Some(17), Some("d"))
@@ -125,7 +128,7 @@ async fn what_is_published_is_remembered_and_a_change_meanwhile_goes_out_again()
     ));
     let late = world
         .store
-        .published(&publishing.lease, &SurfaceKey::Comment, &published, after(700))
+        .published(&publishing.lease, &SurfaceKey::Comment, &published, after(2_700))
         .await;
     assert!(matches!(late, Err(StoreError::Conflict)));
 }
@@ -234,7 +237,7 @@ async fn a_command_gets_its_reaction_once_and_its_first_reply_at_once() {
     assert_eq!(keys, expected);
     touch(&world, 10, touched()).await;
     assert_eq!(publish_at(&world, 10).await, []);
-    assert_eq!(publish_at(&world, 500).await.len(), 2);
+    assert_eq!(publish_at(&world, 2_000).await.len(), 2);
 }
 
 #[tokio::test]
