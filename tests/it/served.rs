@@ -80,7 +80,8 @@ impl Served {
         self.path("data").canonicalize().expect("a data directory")
     }
 
-    /// Puts a program of ours before the real terraform: `plan` waits as long as `outside/hold-plan` is there.
+    /// Puts a program of ours before the real terraform: `plan` waits as long as `outside/hold-plan` is there. Without
+    /// the trap a shell outlives an interrupt that the `sleep` before it did not get.
     pub fn hold_plans(&mut self) {
         use std::os::unix::fs::PermissionsExt;
         let (bin, hold) = (self.path("bin"), self.path("outside/hold-plan"));
@@ -90,7 +91,7 @@ impl Served {
             .find(|file| file.is_file())
             .expect("terraform is on the PATH");
         let script = format!(
-            "#!/bin/sh\nif [ \"$1\" = plan ]; then\n  i=0\n  while [ -e '{}' ] && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done\nfi\nexec '{}' \"$@\"\n",
+            "#!/bin/sh\nif [ \"$1\" = plan ]; then\n  trap 'exit 130' INT\n  i=0\n  while [ -e '{}' ] && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done\nfi\ntrap - INT\nexec '{}' \"$@\"\n",
             hold.display(),
             real.display()
         );
