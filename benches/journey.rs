@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -260,27 +260,16 @@ impl World {
         kib / 1024.0
     }
 
-    /// Programs that were supervised: each has a folder with its output.
-    fn tool_processes(&self) -> usize {
-        folders(&self.dir.path().join("server/runs"))
-            .iter()
-            .filter(|dir| dir.join("stdout").exists())
-            .count()
+    /// Steps of the tool that were started so far, as the server counts them.
+    async fn tool_processes(&self) -> usize {
+        let answer = self.client.get(format!("{}/metrics", self.operator)).send().await;
+        let text = answer.expect("an answer").text().await.expect("a text");
+        let counts = text
+            .lines()
+            .filter(|line| line.starts_with("lockkeeper_tool_programs_total{"))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok());
+        counts.sum()
     }
-}
-
-fn folders(dir: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(dir) else {
-        return Vec::new();
-    };
-    let mut found = Vec::new();
-    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-        if path.is_dir() && !path.is_symlink() {
-            found.extend(folders(&path));
-            found.push(path);
-        }
-    }
-    found
 }
 
 /// Webhooks at 1,000 a second.
@@ -359,12 +348,13 @@ async fn journey(report: &mut Report, size: usize) {
 
     let script = script(&world, size);
     world.sim.clear_requests();
-    let began = Instant::now();
     let number = world
         .sim
         .open_pull(REPO, "alice", OpenPull::new("a change", "change"))
         .await
         .expect("a pull request");
+    // The last thing that the simulator does is to send the webhook.
+    let began = Instant::now();
     let (first, last) = visible(&world, number, size, "planned", began).await;
     world.settle().await;
     let calls = world
@@ -373,7 +363,7 @@ async fn journey(report: &mut Report, size: usize) {
         .iter()
         .filter(|call| !call.path.contains(".git"))
         .count();
-    let tools = world.tool_processes();
+    let tools = world.tool_processes().await;
     report.add(
         format!("{size}: script (clone, init, plan, show), {PARALLEL} at a time"),
         script,
@@ -444,14 +434,14 @@ async fn journey(report: &mut Report, size: usize) {
     );
 
     // The same again: every seed is there.
-    let before = world.tool_processes();
+    let before = world.tool_processes().await;
     world
         .sim
         .comment(REPO, number, "alice", "/plan")
         .await
         .expect("a comment");
     world.settle().await;
-    let warm = world.tool_processes().saturating_sub(before);
+    let warm = world.tool_processes().await.saturating_sub(before);
     report.add(
         format!("{size}: tool processes of a warm plan"),
         warm as f64 / size as f64,
