@@ -45,6 +45,8 @@ pub struct Touched {
     pub pull: bool,
     /// Somebody has to act, or the run has ended: publish at once.
     pub urgent: bool,
+    /// One of the three checks is concluded or under way otherwise than before: those are published at once.
+    pub stands: bool,
     pub replies: BTreeSet<CommandId>,
     /// Stacks whose own check has something new to say.
     pub stacks: BTreeSet<(RunId, StackName)>,
@@ -141,5 +143,6 @@ fn touched(before: &State, after: &State, already: &Touched) -> Touched {
     }
     let asks = |state: &State| standing::asks_for_a_person(state);
     touched.urgent |= asks(after) && !asks(before);
+    touched.stands |= standing::standing(before) != standing::standing(after);
     touched
 }

@@ -22,10 +22,12 @@ pub(super) async fn touch(
     let Touched {
         pull,
         urgent,
+        stands,
         replies,
         stacks,
     } = touched;
-    let urgency = if *urgent { Urgency::Urgent } else { Urgency::Usual };
+    let urgency_if = |urgent| if urgent { Urgency::Urgent } else { Urgency::Usual };
+    let urgency = urgency_if(*urgent);
     let owner = Owner::Pull(after.id);
     if *pull || *urgent {
         raise(db, &owner, &SurfaceKey::Comment, Rhythm::Paced, urgency, now).await?;
@@ -34,6 +36,7 @@ pub(super) async fn touch(
         for sha in head(after).into_iter().chain(left) {
             let owner = Owner::Commit(after.id.repo, sha);
             for kind in CheckKind::ALL {
+                let urgency = urgency_if(*urgent || *stands);
                 raise(db, &owner, &SurfaceKey::Check(kind), Rhythm::Paced, urgency, now).await?;
             }
         }

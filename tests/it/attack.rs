@@ -20,6 +20,11 @@ fn stack(body: &str) -> String {
     format!("terraform {{\n  backend \"local\" {{}}\n}}\n{body}\n")
 }
 
+/// Its seed is nobody else's: stacks for which `init` reads the same share one.
+fn victim(body: &str) -> String {
+    stack(body).replace("backend", "required_version = \">= 1\"\n  backend")
+}
+
 fn keeps(value: &str) -> String {
     stack(&format!(
         "resource \"terraform_data\" \"this\" {{\n  input = {value}\n}}"
@@ -31,10 +36,14 @@ fn behind_the_parser(path: &Path) -> String {
     format!("[for path in [\"{}\"] : filebase64(path)]", path.display())
 }
 
-fn runs(script: &str) -> String {
-    stack(&format!(
+fn provisioner(script: &str) -> String {
+    format!(
         "resource \"terraform_data\" \"this\" {{\n  provisioner \"local-exec\" {{\n    command = \"{script}\"\n  }}\n}}"
-    ))
+    )
+}
+
+fn runs(script: &str) -> String {
+    stack(&provisioner(script))
 }
 
 fn file(path: &str, text: String) -> (String, String) {
@@ -48,7 +57,9 @@ async fn world() -> Served {
             file("lockkeeper.yaml", LENIENT.to_owned()),
             file(
                 "victim/main.tf",
-                runs("echo left > $HOME/left && echo left > $TMPDIR/left && echo left > left"),
+                victim(&provisioner(
+                    "echo left > $HOME/left && echo left > $TMPDIR/left && echo left > left",
+                )),
             ),
         ]
     })
@@ -56,7 +67,7 @@ async fn world() -> Served {
     world.start(None).await;
     let text = format!(
         "{}\noutput \"value\" {{\n  value = \"{VICTIMS}\"\n}}\n",
-        runs("echo left > $HOME/left")
+        victim(&provisioner("echo left > $HOME/left"))
     );
     let pull = world.open("victim", &[file("victim/main.tf", text)]).await;
     world.checked(pull, "success success action_required").await;

@@ -99,7 +99,7 @@ fn a_repeated_delivery_is_one_command() {
 fn an_apply_button_means_the_plan_beside_it() {
     let mut world = world(&["dns"]);
     let old = world.state(1).pull.current.expect("a run");
-    world.push(1, "writer", &["dns"]);
+    world.push(1, "author", &["dns"]);
     world.settle();
     world.approve(1);
     let pressed = world.press(1, "writer", "/apply dns", old);
