@@ -136,6 +136,7 @@ fn stack(name: StackName) -> Stack {
         git_modules: Vec::new(),
         state: StateAt::Unknown("not asked".to_owned()),
         defined_at: None,
+        unit: None,
     }
 }
 

@@ -160,7 +160,11 @@ fn tree(root: &Path) -> anyhow::Result<Tree> {
         let blob = path.to_string();
         entries.insert(path, Entry { kind, blob });
     }
-    Ok(Tree { entries, blobs })
+    Ok(Tree {
+        entries,
+        blobs,
+        units: None,
+    })
 }
 
 #[cfg(test)]

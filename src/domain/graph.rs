@@ -21,20 +21,25 @@ pub enum Because {
     Declared { place: Place },
     /// `data "terraform_remote_state" NAME`, whose configuration is that of the upstream's backend.
     RemoteState { place: Place, data_name: String },
+    /// `dependency "NAME"` of a terragrunt unit, whose outputs it is given; without a name one of its `dependencies`.
+    Terragrunt { place: Place, name: Option<String> },
 }
 
 impl Because {
     pub fn place(&self) -> &Place {
         match self {
-            Because::Declared { place } | Because::RemoteState { place, .. } => place,
+            Because::Declared { place } | Because::RemoteState { place, .. } | Because::Terragrunt { place, .. } => {
+                place
+            }
         }
     }
 
-    /// For people: `declared`, `remote state`.
+    /// For people: `declared`, `remote state`, `terragrunt`.
     pub fn word(&self) -> &'static str {
         match self {
             Because::Declared { .. } => "declared",
             Because::RemoteState { .. } => "remote state",
+            Because::Terragrunt { .. } => "terragrunt",
         }
     }
 }
@@ -77,7 +82,7 @@ pub enum Reason {
     Needs {
         stack: StackName,
         upstream: StackName,
-        /// `declared`, `remote state`.
+        /// `declared`, `remote state`, `terragrunt`.
         because: String,
     },
 }

@@ -10,6 +10,7 @@ use crate::domain::graph::{Graph, Reason};
 use crate::domain::ids::{LockKey, RepoId, RepoPath, StackName};
 use crate::domain::located::{Located, Place};
 use crate::domain::rules::Rules;
+use crate::domain::unit::Runs;
 
 /// The program that plans and applies a stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -228,6 +229,9 @@ pub struct Stack {
     pub state: StateAt,
     /// The line that names it in `lockkeeper.yaml`, else the block that makes its directory a root module.
     pub defined_at: Option<Place>,
+    /// It is a terragrunt unit, and runs through that program.
+    #[serde(default)]
+    pub unit: Option<Runs>,
 }
 
 /// One line of gitignore syntax, anchored at the repository root: `/infra/app/**/*.json`.

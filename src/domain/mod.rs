@@ -8,6 +8,7 @@ pub mod plan;
 pub mod pull;
 pub mod rules;
 pub mod layout;
+pub mod unit;
 pub mod graph;
 pub mod command;
 pub mod run;

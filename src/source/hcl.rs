@@ -48,7 +48,8 @@ pub fn template(text: &str) -> (Value, Facts) {
     }
 }
 
-fn parsed(text: &str) -> Result<Body, Broken> {
+/// The syntax of a file.
+pub(in crate::source) fn parsed(text: &str) -> Result<Body, Broken> {
     // The parser bounds its own nesting (64 expressions, 128 operators), so it cannot exhaust the stack.
     hcl_edit::parser::parse_body(text).map_err(|error| Broken {
         line: u32::try_from(error.location().line()).ok(),
@@ -57,7 +58,8 @@ fn parsed(text: &str) -> Result<Body, Broken> {
     })
 }
 
-struct Reader<'s> {
+/// Reads expressions, and knows where they stand.
+pub(in crate::source) struct Reader<'s> {
     text: &'s str,
     /// The byte at which each line begins.
     lines: Vec<usize>,
@@ -65,7 +67,7 @@ struct Reader<'s> {
 }
 
 impl<'s> Reader<'s> {
-    fn new(text: &'s str) -> Self {
+    pub(in crate::source) fn new(text: &'s str) -> Self {
         let breaks = text
             .bytes()
             .enumerate()
@@ -78,7 +80,7 @@ impl<'s> Reader<'s> {
         }
     }
 
-    fn line(&self, node: &impl Span) -> Option<u32> {
+    pub(in crate::source) fn line(&self, node: &impl Span) -> Option<u32> {
         let start = node.span()?.start;
         u32::try_from(self.lines.partition_point(|begin| *begin <= start)).ok()
     }
@@ -182,7 +184,7 @@ impl<'s> Reader<'s> {
             .collect()
     }
 
-    fn value(&self, expr: &Expression) -> Value {
+    pub(in crate::source) fn value(&self, expr: &Expression) -> Value {
         match expr {
             Expression::Null(_) => Value::Null,
             Expression::Bool(value) => Value::Bool(*value.value()),

@@ -6,6 +6,7 @@ use crate::domain::graph::Edge;
 use crate::domain::ids::{RepoId, RepoPath, StackName};
 use crate::domain::layout::{Pattern, ReadSet, Stack, StateAt, Tool};
 use crate::domain::located::{Located, Place};
+use crate::domain::unit::Units;
 use crate::source::config::{Declared, Description};
 use crate::source::edges::{Looking, edges};
 use crate::source::facts::Backend;
@@ -14,6 +15,7 @@ use crate::source::module::{Module, Modules, lost_error};
 use crate::source::parse::{Parsed, text};
 use crate::source::roots::Roots;
 use crate::source::state;
+use crate::source::terragrunt::stack::{Needed, run_by_units, units};
 use crate::source::value::{Lit, Scope, Value, resolve};
 use crate::source::walk::{Root, StateRead, Walked, walk};
 use crate::source::watch::watched;
@@ -70,18 +72,23 @@ pub fn layout(of: &Of<'_>) -> Layout {
     let mut reader = Reader {
         of,
         modules: &modules,
+        units: units(of.tree, &files),
         out: Layout::default(),
         states: BTreeMap::new(),
+        needed: BTreeMap::new(),
     };
     reader.read();
     reader.out
 }
 
-struct Reader<'a> {
-    of: &'a Of<'a>,
-    modules: &'a Modules<'a>,
-    out: Layout,
-    states: BTreeMap<StackName, Vec<StateRead>>,
+pub(in crate::source) struct Reader<'a> {
+    pub of: &'a Of<'a>,
+    pub modules: &'a Modules<'a>,
+    pub units: Units,
+    pub out: Layout,
+    pub states: BTreeMap<StackName, Vec<StateRead>>,
+    /// What each terragrunt unit needs.
+    pub needed: BTreeMap<StackName, Vec<Needed>>,
 }
 
 impl Reader<'_> {
@@ -100,16 +107,25 @@ impl Reader<'_> {
             true => self.roots(&named),
             false => Vec::new(),
         };
+        let found_units = match self.of.description.discover {
+            true => self.found_units(&named),
+            false => Vec::new(),
+        };
+        // A unit's directory is there as long as its file is, whatever terraform finds in it.
+        self.out.module_dirs.extend(self.units.units.keys().cloned());
         for declared in &declared {
             self.declared(declared);
         }
         for (dir, place) in found {
             self.discovered(&dir, place);
         }
+        for dir in found_units {
+            self.discovered(&dir, None);
+        }
         self.join();
     }
 
-    fn tool(&self, dir: &RepoPath, declared: Option<Tool>) -> Tool {
+    pub fn tool(&self, dir: &RepoPath, declared: Option<Tool>) -> Tool {
         let by_files = || {
             if self.modules.has_tofu_files(dir) {
                 Tool::OpenTofu
@@ -126,6 +142,7 @@ impl Reader<'_> {
             tool: &|dir| self.tool(dir, None),
             dirs: &self.out.module_dirs,
             named,
+            run_by_units: &run_by_units(&self.units),
             known: self.of.known,
             include: &self.of.description.include,
             exclude: self.of.exclude,
@@ -167,6 +184,9 @@ impl Reader<'_> {
     }
 
     fn stack(&mut self, name: StackName, declared: &Declared, defined_at: Option<Place>) {
+        if let Some(unit) = self.units.units.get(&declared.dir).cloned() {
+            return self.unit(name, declared, &unit, defined_at);
+        }
         let description = self.of.description;
         let dir = &declared.dir;
         let tool = self.tool(dir, declared.tool);
@@ -230,7 +250,22 @@ impl Reader<'_> {
             git_modules,
             state,
             defined_at,
+            unit: None,
         };
+        self.keep(stack, declared, watch, errors, notices, states);
+    }
+
+    /// Adds a stack and what was said of it.
+    pub fn keep(
+        &mut self,
+        stack: Stack,
+        declared: &Declared,
+        watch: Vec<Pattern>,
+        errors: Vec<Located>,
+        notices: Vec<Located>,
+        states: Vec<StateRead>,
+    ) {
+        let name = stack.name.clone();
         let depends_on = declared
             .depends_on
             .iter()
@@ -241,7 +276,7 @@ impl Reader<'_> {
             workspace: stack.workspace.clone(),
             var_files: stack.var_files.clone(),
             backend_files: stack.backend_files.clone(),
-            tool,
+            tool: stack.tool,
             tool_version: stack.tool_version.clone(),
             watch,
             depends_on: depends_on.collect(),
@@ -347,7 +382,7 @@ impl Reader<'_> {
         }
     }
 
-    fn state(
+    pub fn state(
         &self,
         dir: &RepoPath,
         module: &Module,
@@ -433,6 +468,7 @@ impl Reader<'_> {
             &outputs,
         );
         self.out.edges = joined.edges;
+        self.unit_edges();
         self.out.looking = joined.looking;
         for (name, error) in joined.broken {
             self.out.broken.entry(name).or_default().push(error);
@@ -495,6 +531,6 @@ fn name_of(dir: &RepoPath) -> StackName {
     StackName::parse(&text).unwrap_or_else(|_| StackName::parse("root").expect("a plain word"))
 }
 
-fn shown(dir: &RepoPath) -> &str {
+pub(in crate::source) fn shown(dir: &RepoPath) -> &str {
     if dir.is_root() { "." } else { dir.as_str() }
 }

@@ -8,6 +8,7 @@ use crate::domain::ids::{RepoId, RepoPath};
 use crate::domain::layout::Discovered;
 use crate::domain::located::{Located, Place};
 use crate::domain::rules::Rules;
+use crate::domain::unit::Units;
 use crate::source::change::{Matching, effect, take_labels};
 use crate::source::config::{Config, FILE, Half};
 use crate::source::layout::{Layout, Of, layout};
@@ -28,6 +29,7 @@ pub mod watch;
 pub mod roots;
 pub mod state;
 pub mod edges;
+pub mod terragrunt;
 pub mod layout;
 pub mod change;
 
@@ -54,6 +56,8 @@ pub struct Tree {
     pub entries: BTreeMap<RepoPath, Entry>,
     /// By object name. A wanted blob that is missing here (too large to read) is a located error where it matters.
     pub blobs: HashMap<String, Arc<[u8]>>,
+    /// What the terragrunt program said of its units. `None`: it was not asked, and they are read lightly.
+    pub units: Option<Arc<Units>>,
 }
 
 /// One file of the three-dot diff; a rename names both sides.
@@ -226,13 +230,12 @@ fn gate_notices(input: &Input<'_>, base: &Config, merged: &Config) -> Vec<Locate
             notices.push(Located::at(Place::file(path.clone()), problem).hint(hint));
         }
     }
-    let terragrunt = |path: &&RepoPath| path.file_name() == "terragrunt.hcl";
+    let stack_file = |path: &&RepoPath| path.file_name() == terragrunt::STACK_FILE;
     let mut paths = input.changes.iter().filter_map(|change| change.new.as_ref());
-    if let Some(path) = paths.find(terragrunt) {
-        let problem = "terragrunt units are not in this version: the unit is no stack";
-        notices.push(
-            Located::at(Place::file(path.clone()), problem).hint("only terraform and tofu root modules are planned"),
-        );
+    if let Some(path) = paths.find(stack_file) {
+        let problem = "the units that this file generates are not planned";
+        notices
+            .push(Located::at(Place::file(path.clone()), problem).hint("only units that stand in the repository are"));
     }
     notices
 }

@@ -18,6 +18,8 @@ pub struct Roots<'a> {
     pub dirs: &'a BTreeSet<RepoPath>,
     /// Directories that the configuration names.
     pub named: &'a BTreeSet<&'a RepoPath>,
+    /// Directories that terragrunt runs.
+    pub run_by_units: &'a BTreeSet<RepoPath>,
     /// Directories that were stacks at base.
     pub known: &'a BTreeSet<RepoPath>,
     pub include: &'a [String],
@@ -28,17 +30,13 @@ impl Roots<'_> {
     /// Root modules that nothing names, each with the line that makes it one.
     pub fn found(&self) -> Vec<(RepoPath, Option<Place>)> {
         let called = self.called();
-        let include = compiled(self.include);
-        let exclude = compiled(self.exclude);
+        let wanted = Wanted::new(self.include, self.exclude);
         let mut roots = Vec::new();
         for dir in self.dirs {
-            if self.named.contains(dir) || matches(&exclude, dir) {
+            if self.named.contains(dir) || self.run_by_units.contains(dir) || !wanted.takes(dir) {
                 continue;
             }
-            let included = !include.is_empty() && matches(&include, dir);
-            if !include.is_empty() && !included {
-                continue;
-            }
+            let included = !wanted.include.is_empty();
             let module = self.modules.at(dir, (self.tool)(dir));
             let place = |file: &RepoPath, line: Option<u32>| Place {
                 path: file.clone(),
@@ -89,6 +87,26 @@ impl Roots<'_> {
             }
         }
         called
+    }
+}
+
+/// `discover.include` and base's `discover.exclude`.
+pub(in crate::source) struct Wanted {
+    include: Gitignore,
+    exclude: Gitignore,
+}
+
+impl Wanted {
+    pub fn new(include: &[String], exclude: &[String]) -> Self {
+        Wanted {
+            include: compiled(include),
+            exclude: compiled(exclude),
+        }
+    }
+
+    /// Whether stacks are looked for in this directory.
+    pub fn takes(&self, dir: &RepoPath) -> bool {
+        !matches(&self.exclude, dir) && (self.include.is_empty() || matches(&self.include, dir))
     }
 }
 

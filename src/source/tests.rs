@@ -178,6 +178,7 @@ fn show_stack(stack: &Stack) -> String {
         git_modules,
         state,
         defined_at,
+        unit,
     } = stack;
     let mut text = format!("stack {name} in {:?}", dir.as_str());
     let mut add = |part: String| write!(text, " {part}").expect("a string takes all");
@@ -193,6 +194,10 @@ fn show_stack(stack: &Stack) -> String {
         StateAt::Absolute { file, .. } => add(format!("absolute={file}")),
         StateAt::Cloud { workspace, .. } => add(format!("cloud={workspace}")),
         StateAt::Unknown(why) => add(format!("state?{why:?}")),
+    }
+    if let Some(unit) = unit {
+        add("unit".to_owned());
+        unit.copied.iter().for_each(|dir| add(format!("copies={dir}")));
     }
     if *tool != Tool::Terraform {
         add(tool.word().to_owned());
@@ -243,6 +248,9 @@ fn show_edge(edge: &Edge) -> String {
     let because = match &edge.because {
         Because::Declared { place } => format!("declared {place}"),
         Because::RemoteState { place, data_name } => format!("remote state {data_name} {place}"),
+        Because::Terragrunt { place, name } => {
+            format!("terragrunt {} {place}", name.as_deref().unwrap_or("order"))
+        }
     };
     format!(
         "edge {} needs {} [{}] reads [{reads}] ({because})",

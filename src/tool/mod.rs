@@ -7,6 +7,7 @@ pub mod plan;
 pub mod program;
 pub mod seed;
 pub mod site;
+pub mod terragrunt;
 pub mod backend;
 pub mod beneath;
 pub mod diagnostics;

@@ -17,6 +17,7 @@ use crate::tool::version::{Version, meets};
 #[derive(Debug, Default)]
 pub struct Tools {
     files: BTreeMap<Tool, PathBuf>,
+    terragrunt: Option<PathBuf>,
     versions: Mutex<BTreeMap<PathBuf, (Stamp, Version)>>,
     /// One asks, the others wait for the answer: the first stacks of a server begin together.
     asking: tokio::sync::Mutex<()>,
@@ -34,7 +35,7 @@ pub struct Installed {
 }
 
 impl Tools {
-    /// Looks for `terraform` and `tofu` in a PATH variable's directories, in their order.
+    /// Looks for `terraform`, `tofu` and `terragrunt` in a PATH variable's directories, in their order.
     pub fn find(path: &OsStr) -> Self {
         let named = |name: &'static str| {
             let mut candidates = std::env::split_paths(path)
@@ -46,6 +47,7 @@ impl Tools {
         let found = all.into_iter().filter_map(|(tool, file)| Some((tool, file?)));
         Tools {
             files: found.collect(),
+            terragrunt: named("terragrunt"),
             versions: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
         }
@@ -54,6 +56,18 @@ impl Tools {
     /// Where each tool is; for `doctor`.
     pub fn files(&self) -> &BTreeMap<Tool, PathBuf> {
         &self.files
+    }
+
+    /// Where terragrunt is, if it is installed.
+    pub fn terragrunt(&self) -> Option<&Path> {
+        self.terragrunt.as_deref()
+    }
+
+    /// What changes whenever another terragrunt is installed; no program is started for it.
+    pub fn terragrunt_mark(&self) -> Option<String> {
+        let file = self.terragrunt.as_deref()?;
+        let meta = std::fs::metadata(file).ok()?;
+        Some(format!("{} {:?} {}", file.display(), meta.modified().ok(), meta.len()))
     }
 
     /// The tool of a stack, if it is installed and has a version that the stack allows. Starts a program only the

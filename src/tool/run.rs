@@ -14,7 +14,7 @@ use crate::tool::redact::{Redactor, Secrets};
 use crate::tool::site::{Site, StackAt};
 
 /// Where programs are looked for by the tool; the confinement lets it read them.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Variables whose value is a path that the tool has to read.
 const FILES_NAMED_BY_ENV: [&str; 8] = [

@@ -58,6 +58,12 @@ const MADE_LOCK_FILE: &str = "lockkeeper.lock.hcl";
 /// Makes a stack's tree and seed ready, and says which state it writes. Starts `init` only where no published seed
 /// fits; `token` is used by `get` alone, and only for git modules on the site's host.
 pub async fn prepare(site: &Site, at: &StackAt<'_>, token: Option<&SecretString>) -> Result<Seed, ToolError> {
+    if at.stack.unit.is_some() {
+        return Err(ToolError::refused(
+            format!("{} is a terragrunt unit, which this version finds and does not plan", at.stack.name),
+            "name it under `discover.exclude` at base to leave it out",
+        ));
+    }
     let installed = site.tools.allowed_for(at.stack).await?;
     let kept = check_state(site, at)?;
     name_is_free(at, kept.as_ref())?;

@@ -14,7 +14,7 @@ use crate::git::merge::Merged;
 use crate::source;
 use crate::tool::site::LocalState;
 use crate::worker::repository::Repository;
-use crate::worker::{Worker, trees};
+use crate::worker::{Worker, trees, units};
 
 pub async fn discover(worker: &Worker, pull: PullId, run: RunId, attempt: Attempt) -> anyhow::Result<Event> {
     let state = worker.store().peek(pull).await?;
@@ -27,6 +27,7 @@ pub async fn discover(worker: &Worker, pull: PullId, run: RunId, attempt: Attemp
             }
             Ok(repository) => {
                 let at = At {
+                    run,
                     head: &opened.head,
                     base_ref: &opened.base_ref,
                 };
@@ -48,6 +49,7 @@ pub async fn discover(worker: &Worker, pull: PullId, run: RunId, attempt: Attemp
 }
 
 struct At<'a> {
+    run: RunId,
     head: &'a CommitSha,
     base_ref: &'a str,
 }
@@ -89,7 +91,7 @@ async fn look(worker: &Worker, repository: &Repository, at: &At<'_>) -> Result<D
         ));
     };
     let base_tree = mirror.tree_of(&base).await?;
-    let (changes, (base_files, merged_files)) = tokio::try_join!(
+    let (changes, (mut base_files, mut merged_files)) = tokio::try_join!(
         mirror.changes(&fork_point, at.head),
         trees::both(mirror, &base_tree, &tree)
     )?;
@@ -100,6 +102,8 @@ async fn look(worker: &Worker, repository: &Repository, at: &At<'_>) -> Result<D
             new: change.new,
         })
         .collect();
+    base_files.units = units::of(worker, repository, at.run, &base_tree, &base_files).await?;
+    merged_files.units = units::of(worker, repository, at.run, &tree, &merged_files).await?;
     let repo = repository.id;
     // Parsing thousands of files is work for a thread of its own.
     let known = worker.parsed();

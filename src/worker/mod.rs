@@ -22,6 +22,7 @@ pub mod allow;
 pub mod link;
 pub mod repository;
 pub mod trees;
+pub mod units;
 pub mod intake;
 pub mod gather;
 pub mod decide;
@@ -76,6 +77,8 @@ struct Inner {
     checkouts: place::Gates,
     /// What files said, by their contents: shared by every run.
     parsed: Arc<Parsed>,
+    /// What terragrunt said of trees.
+    units: units::Answers,
     counters: Mutex<std::collections::BTreeMap<&'static str, u64>>,
 }
 
@@ -86,6 +89,7 @@ impl Worker {
             repositories: Mutex::default(),
             checkouts: place::Gates::default(),
             parsed: Arc::default(),
+            units: units::Answers::default(),
             counters: Mutex::default(),
         };
         Worker { inner: Arc::new(inner) }

@@ -43,6 +43,7 @@ pub async fn both(mirror: &Mirror, base: &TreeSha, merged: &TreeSha) -> Result<(
         source::Tree {
             entries,
             blobs: blobs.by_id.clone(),
+            units: None,
         }
     };
     Ok((tree(&base), tree(&merged)))

@@ -128,6 +128,7 @@ impl World {
                 key: LockKey::parse(&format!("local:{dir}/terraform.tfstate:default")).expect("a key"),
             },
             defined_at: None,
+            unit: None,
         }
     }
 

@@ -202,6 +202,7 @@ impl Draw {
             git_modules: Vec::new(),
             state: StateAt::Key(key("s3:a")),
             defined_at: None,
+            unit: None,
         }
     }
 

@@ -358,6 +358,7 @@ pub fn definition(def: &Def) -> Stack {
             false => StateAt::Key(key_of(def.name)),
         },
         defined_at: None,
+        unit: None,
     }
 }
 

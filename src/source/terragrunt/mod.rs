@@ -1,0 +1,20 @@
+//! Owns terragrunt trees: which directories are units, and the stacks and edges they become.
+
+use crate::domain::ids::RepoPath;
+
+pub mod scan;
+pub mod light;
+pub mod reads;
+pub mod stack;
+
+/// What makes a directory a unit.
+pub const UNIT_FILE: &str = "terragrunt.hcl";
+/// What generates units.
+pub const STACK_FILE: &str = "terragrunt.stack.hcl";
+
+/// Whether a path lies in what the tools leave behind.
+pub fn is_cache(path: &RepoPath) -> bool {
+    path.as_str()
+        .split('/')
+        .any(|part| matches!(part, ".terraform" | ".terragrunt-cache"))
+}

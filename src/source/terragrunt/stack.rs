@@ -1,0 +1,399 @@
+//! Owns what becomes of units: the stack of each one that runs something, and the edges between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::domain::graph::{Because, Edge};
+use crate::domain::ids::{RepoPath, StackName};
+use crate::domain::layout::{Stack, StateAt, local_state_key};
+use crate::domain::located::{Located, Place};
+use crate::domain::unit::{Need, Runs, Source, Unit, UnitState, Units, Where};
+use crate::source::Tree;
+use crate::source::config::Declared;
+use crate::source::files::Files;
+use crate::source::hcl;
+use crate::source::layout::{Reader, shown};
+use crate::source::state;
+use crate::source::terragrunt::light::{self, ANCHOR};
+use crate::source::terragrunt::reads::{Texts, texts};
+use crate::source::terragrunt::{UNIT_FILE, is_cache};
+use crate::source::value::{Lit, Scope, resolve};
+use crate::source::walk::{Root, Walked, walk};
+use crate::source::watch::watched;
+
+/// One unit needs another: kept until every stack is known.
+pub struct Needed {
+    pub of: Where,
+    pub name: Option<String>,
+    pub place: Place,
+    pub reads: crate::domain::graph::Reads,
+}
+
+/// The tree's units, as the program said; those that it left out (it drops what stands in a circle) and trees that it
+/// was not asked about are read lightly.
+pub fn units(tree: &Tree, files: &Files<'_>) -> Units {
+    let Some(said) = &tree.units else {
+        return match tree.entries.keys().any(|path| path.file_name() == UNIT_FILE) {
+            true => light::light(tree),
+            false => Units::default(),
+        };
+    };
+    let mut units = Units::clone(said);
+    let here = tree.entries.keys().filter(|path| path.file_name() == UNIT_FILE);
+    for dir in here.filter(|path| !is_cache(path)).map(RepoPath::parent) {
+        units.units.entry(dir).or_insert_with_key(|dir| light::unit(files, dir));
+    }
+    for (dir, unit) in units.units.iter_mut().filter(|(_, unit)| unit.unresolved) {
+        fill_in(unit, light::unit(files, dir));
+    }
+    // Only what the tree holds: what a program generated beside it is no file of the commit.
+    units
+        .units
+        .retain(|dir, _| dir.join(UNIT_FILE).is_some_and(|file| tree.entries.contains_key(&file)));
+    units
+}
+
+/// The program knows which units are needed, and the text which block each is.
+fn fill_in(unit: &mut Unit, light: Unit) {
+    for need in &mut unit.needs {
+        if let Some(known) = light.needs.iter().find(|known| known.of == need.of) {
+            need.name.clone_from(&known.name);
+        }
+    }
+    unit.source = light.source;
+    unit.includes.extend(light.includes);
+    unit.excluded |= light.excluded;
+    if unit.errors.is_empty() {
+        unit.errors = light.errors;
+    }
+}
+
+/// Directories that are no root modules of their own: terragrunt runs them.
+pub fn run_by_units(units: &Units) -> BTreeSet<RepoPath> {
+    let sources = units.units.values().filter_map(|unit| match &unit.source {
+        Source::Local { dir, .. } => Some(dir.clone()),
+        Source::Own | Source::Remote(_) | Source::Unknown(_) => None,
+    });
+    units.units.keys().cloned().chain(sources).collect()
+}
+
+impl Reader<'_> {
+    /// Units that nothing names and nothing leaves out, each of which runs something.
+    pub(in crate::source) fn found_units(&self, named: &BTreeSet<&RepoPath>) -> Vec<RepoPath> {
+        let included: BTreeSet<&RepoPath> = self.units.units.values().flat_map(|unit| &unit.includes).collect();
+        let runs = |(dir, unit): &(&RepoPath, &Unit)| {
+            let file = dir.join(UNIT_FILE).expect("a plain name");
+            let has_files = self.out.module_dirs.contains(*dir);
+            let is_parent = included.contains(&file);
+            !unit.excluded && (unit.source != Source::Own || has_files || (!unit.errors.is_empty() && !is_parent))
+        };
+        let found = self.units.units.iter().filter(runs).map(|(dir, _)| dir);
+        let wanted = crate::source::roots::Wanted::new(&self.of.description.include, self.of.exclude);
+        found
+            .filter(|dir| !named.contains(dir) && wanted.takes(dir))
+            .cloned()
+            .collect()
+    }
+
+    /// Adds the stack of one unit.
+    pub(in crate::source) fn unit(
+        &mut self,
+        name: StackName,
+        declared: &Declared,
+        unit: &Unit,
+        defined_at: Option<Place>,
+    ) {
+        let dir = &declared.dir;
+        let texts = texts(&self.modules.files, dir, unit);
+        let mut errors = unit.errors.clone();
+        let mut notices = unit.notices.clone();
+        refuse_what_terragrunt_gives(declared, &mut errors);
+        notices.extend(texts.notices.iter().chain(&self.units.notices).cloned());
+
+        let (module_dir, copied) = match &unit.source {
+            Source::Own => (Some(dir), None),
+            Source::Local { copied, dir } => (Some(dir), Some(copied.clone())),
+            Source::Remote(_) => (None, None),
+            Source::Unknown(why) => {
+                if why.ends_with("leaves the repository") {
+                    let error = Located::at(texts.source(dir), format!("the source {why}"));
+                    errors.push(error.hint("only what the repository holds can be planned: copy it in"));
+                }
+                (None, None)
+            }
+        };
+        let tool = declared
+            .tool
+            .or(self.of.description.tool)
+            .or(unit.tool)
+            .unwrap_or_else(|| self.tool(module_dir.unwrap_or(dir), None));
+        let walked = match module_dir {
+            Some(module_dir) if self.out.module_dirs.contains(module_dir) => walk(
+                self.modules,
+                Root {
+                    dir: module_dir,
+                    tool,
+                    workspace: "default",
+                    vars: BTreeMap::new(),
+                },
+            ),
+            // The tool's own word comes when it is planned: the unit may generate all its files.
+            Some(_) | None => Walked::default(),
+        };
+        if let Source::Local { dir: source, .. } = &unit.source
+            && !self.out.module_dirs.contains(source)
+        {
+            let problem = format!("the source {} holds no file for {}", shown(source), tool.word());
+            errors.push(Located::at(texts.source(dir), problem).hint("mend `source`"));
+        }
+        let state = self.unit_state(dir, module_dir, tool, declared, unit, &texts, &mut errors);
+        let watch = watched(dir, &declared.watch, &mut errors);
+        let Walked {
+            mut reads,
+            mut local_modules,
+            git_modules,
+            required_version,
+            states,
+            errors: walked_errors,
+            notices: walked_notices,
+        } = walked;
+        errors.extend(walked_errors);
+        notices.extend(walked_notices);
+        local_modules.extend(module_dir.filter(|module| *module != dir).cloned());
+        reads.dirs.extend(self.below_unit(dir));
+        reads.files.extend(texts.files.iter().cloned());
+        reads.patterns.extend(watch.iter().cloned());
+        let of_outputs = |need: &&Need| need.name.is_some();
+        let given: BTreeSet<RepoPath> = unit
+            .needs
+            .iter()
+            .filter(of_outputs)
+            .filter_map(|need| match &need.of {
+                Where::Inside(dir) => Some(dir.clone()),
+                Where::Outside(_) => None,
+            })
+            .collect();
+        let looked_into = given.iter().filter_map(|dir| dir.join(UNIT_FILE));
+        for file in looked_into.filter(|file| texts.files.contains(file)) {
+            let problem = format!("the unit reads {file}, and takes the outputs of that unit");
+            let hint = "it is planned without that file: move what both read into a file of its own";
+            errors.push(Located::at(Place::file(dir.join(UNIT_FILE).expect("a plain name")), problem).hint(hint));
+        }
+        let needs = unit.needs.iter().map(|need| {
+            let (place, reads) = texts.need(dir, need);
+            Needed {
+                of: need.of.clone(),
+                name: need.name.clone(),
+                place,
+                reads,
+            }
+        });
+        self.needed.insert(name.clone(), needs.collect());
+        let unit_file = dir.join(UNIT_FILE).expect("a plain name");
+        let stack = Stack {
+            name,
+            dir: dir.clone(),
+            workspace: declared.workspace.clone(),
+            var_files: Vec::new(),
+            backend_files: Vec::new(),
+            tool,
+            tool_version: declared
+                .tool_version
+                .clone()
+                .or_else(|| self.of.description.tool_version.clone()),
+            required_version,
+            labels: declared.labels.clone(),
+            autoplan: declared.autoplan.unwrap_or(self.of.description.autoplan),
+            reads,
+            local_modules,
+            git_modules,
+            state,
+            defined_at: defined_at.or(Some(Place::file(unit_file))),
+            unit: Some(Runs {
+                copied,
+                dir: module_dir.cloned(),
+                needs: given,
+            }),
+        };
+        self.keep(stack, declared, watch, errors, notices, states);
+    }
+
+    /// The unit's directory and what lies below it: terragrunt copies both. Other units below are their own.
+    fn below_unit(&self, dir: &RepoPath) -> Vec<RepoPath> {
+        let others: Vec<&RepoPath> = self
+            .units
+            .units
+            .keys()
+            .filter(|other| *other != dir && other.is_within(dir))
+            .collect();
+        let dirs = self.modules.files.directories().map(|(below, _)| below);
+        let dirs = dirs.filter_map(|below| RepoPath::parse(below).ok());
+        dirs.filter(|below| below.is_within(dir) && !is_cache(below))
+            .filter(|below| !others.iter().any(|other| below.is_within(other)))
+            .collect()
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "everything that can tell where one state is")]
+    fn unit_state(
+        &self,
+        dir: &RepoPath,
+        module_dir: Option<&RepoPath>,
+        tool: crate::domain::layout::Tool,
+        declared: &Declared,
+        unit: &Unit,
+        texts: &Texts,
+        errors: &mut Vec<Located>,
+    ) -> StateAt {
+        let at = match &unit.state {
+            UnitState::Unknown(why) => return StateAt::Unknown(why.clone()),
+            UnitState::Remote { backend, config } => {
+                let anchored = |text: &str| text.contains(ANCHOR);
+                if backend == "local"
+                    && let Some(path) = config.get("path").and_then(|path| path.as_str())
+                    && let Some(file) = path.strip_prefix(ANCHOR).and_then(|path| RepoPath::root().join(path))
+                {
+                    let key = local_state_key(self.of.repo, &file);
+                    return StateAt::Local { file, key };
+                }
+                let entry = |(name, value): (&String, &serde_json::Value)| {
+                    let lit = match anchored(&value.to_string().replace("\\u0001", "\u{1}")) {
+                        true => Err("it is a path in the working tree".to_owned()),
+                        false => Ok(lit(value)),
+                    };
+                    (name.clone(), lit)
+                };
+                let config: state::Config = config.iter().map(entry).collect();
+                state::of_stack(self.of.repo, dir, backend, &config, &declared.workspace)
+            }
+            UnitState::Generated(text) => match hcl::facts(text).backends.pop() {
+                Some(backend) => {
+                    let scope = Scope::default();
+                    let known = |(name, value): (String, _)| (name, resolve(&value, &scope));
+                    let config: state::Config = backend.config.into_iter().map(known).collect();
+                    state::of_stack(self.of.repo, dir, &backend.kind, &config, &declared.workspace)
+                }
+                None => return self.state_in_source(dir, module_dir, tool, declared, errors),
+            },
+            UnitState::InSource => return self.state_in_source(dir, module_dir, tool, declared, errors),
+        };
+        at.unwrap_or_else(|problem| {
+            let error = Located::at(texts.remote_state(dir), problem.clone());
+            errors.push(error.hint("use a path inside the repository, or another backend"));
+            StateAt::Unknown(problem)
+        })
+    }
+
+    fn state_in_source(
+        &self,
+        dir: &RepoPath,
+        module_dir: Option<&RepoPath>,
+        tool: crate::domain::layout::Tool,
+        declared: &Declared,
+        errors: &mut Vec<Located>,
+    ) -> StateAt {
+        match module_dir {
+            Some(module_dir) => {
+                let module = self.modules.at(module_dir, tool);
+                self.state(dir, &module, &[], BTreeMap::new(), declared, errors)
+            }
+            None => StateAt::Unknown("the backend stands in a source that is fetched".to_owned()),
+        }
+    }
+
+    /// Edges between units, once every stack is known.
+    pub(in crate::source) fn unit_edges(&mut self) {
+        let by_dir: BTreeMap<&RepoPath, &StackName> = self
+            .out
+            .stacks
+            .values()
+            .filter(|stack| stack.unit.is_some())
+            .map(|stack| (&stack.dir, &stack.name))
+            .collect();
+        let mut edges = Vec::new();
+        let mut broken: Vec<(StackName, Located)> = Vec::new();
+        let mut notices: Vec<(StackName, Located)> = Vec::new();
+        for (name, needs) in &self.needed {
+            for need in needs {
+                let upstream = match &need.of {
+                    Where::Inside(dir) => by_dir.get(dir).copied(),
+                    Where::Outside(_) => None,
+                };
+                match upstream {
+                    Some(upstream) => edges.push(Edge {
+                        downstream: name.clone(),
+                        upstream: upstream.clone(),
+                        outputs: BTreeMap::new(),
+                        reads: need.reads.clone(),
+                        because: Because::Terragrunt {
+                            place: need.place.clone(),
+                            name: need.name.clone(),
+                        },
+                    }),
+                    None => {
+                        let said = Located::at(need.place.clone(), self.absent(name, need));
+                        match &need.name {
+                            Some(_) => {
+                                let hint =
+                                    "its outputs come from a stack of this repository, or the unit cannot be planned";
+                                broken.push((name.clone(), said.hint(hint)));
+                            }
+                            None => notices.push((name.clone(), said.hint("nothing waits for it"))),
+                        }
+                    }
+                }
+            }
+        }
+        self.out.edges.extend(edges);
+        for (name, error) in broken {
+            self.out.broken.entry(name).or_default().push(error);
+        }
+        for (name, notice) in notices {
+            self.out.notices.entry(name).or_default().push(notice);
+        }
+    }
+
+    /// Why a unit that is needed is no stack.
+    fn absent(&self, stack: &StackName, need: &Needed) -> String {
+        match &need.of {
+            Where::Outside(written) => format!("{stack} needs {written}, which is not in this repository"),
+            Where::Inside(dir) => {
+                let dir_shown = shown(dir);
+                match self.units.units.get(dir) {
+                    None => format!("{stack} needs {dir_shown}, which holds no {UNIT_FILE}"),
+                    Some(unit) if unit.excluded => format!("{stack} needs {dir_shown}, which excludes itself"),
+                    Some(_) => format!("{stack} needs {dir_shown}, which is no stack"),
+                }
+            }
+        }
+    }
+}
+
+fn refuse_what_terragrunt_gives(declared: &Declared, errors: &mut Vec<Located>) {
+    let given = [
+        ("workspace", declared.workspace != "default"),
+        ("var_files", !declared.var_files.is_empty()),
+        ("backend_files", !declared.backend_files.is_empty()),
+        (
+            "depends_on.outputs",
+            declared
+                .depends_on
+                .iter()
+                .any(|dependency| !dependency.outputs.is_empty()),
+        ),
+    ];
+    for (key, _) in given.iter().filter(|(_, given)| *given) {
+        let problem = format!("`{key}` is not for a terragrunt unit: its {UNIT_FILE} says what it is given");
+        errors.push(Located::at(declared.at.clone(), problem).hint("remove it here, and say it there"));
+    }
+}
+
+fn lit(value: &serde_json::Value) -> Lit {
+    use serde_json::Value as Json;
+    match value {
+        Json::Null => Lit::Null,
+        Json::Bool(value) => Lit::Bool(*value),
+        Json::Number(value) => Lit::Number(value.to_string()),
+        Json::String(text) => Lit::Text(text.clone()),
+        Json::Array(items) => Lit::List(items.iter().map(lit).collect()),
+        Json::Object(map) => Lit::Map(map.iter().map(|(name, value)| (name.clone(), lit(value))).collect()),
+    }
+}
