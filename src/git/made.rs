@@ -65,7 +65,7 @@ impl Default for MadeLimits {
         MadeLimits {
             items: 1000,
             bytes: 64 << 20,
-            skip: vec![".terraform".to_owned(), ".terragrunt-cache".to_owned()],
+            skip: [".terraform", ".terragrunt-cache", ".git"].map(str::to_owned).to_vec(),
         }
     }
 }

@@ -140,4 +140,5 @@ pub mod capture;
 pub mod confine;
 pub mod supervise;
 pub mod descriptors;
+pub mod replace;
 mod pidfd;

@@ -17,6 +17,7 @@ use crate::tool::redact::Secrets;
 use crate::tool::run::{Command, Finished, redactor_for, workspace_env};
 use crate::tool::seed::{Seed, states};
 use crate::tool::site::{Site, StackAt};
+use crate::tool::terragrunt::unit;
 
 /// The plan that may be applied, and what must be hidden in what the tool says meanwhile.
 pub struct ApplyOrder {
@@ -97,6 +98,7 @@ pub async fn apply(
     command.write.extend(at.kept_state(site).map(|kept| kept.folder));
     command.deadline = site.deadlines.apply;
     command.if_server_dies = IfServerDies::Finish;
+    let command = seed.run(site, at, command)?;
     let running = command.start(site, at, task_dir(at)).await?;
     let hidden = order.hidden.clone();
     Ok(Applying { running, hidden })
@@ -168,6 +170,7 @@ fn ended_as(site: &Site, at: &StackAt<'_>, ended: Ended, hidden: &Secrets) -> Re
         )),
         Err(why) => return Err(why),
     };
+    unit::forget(at).map_err(ToolError::io("remove an order"))?;
     if keep_errored_state(site, at)? {
         // What was made is in no state: a second apply would make it again.
         return Err(ToolError::Lost(Step::Apply));
@@ -179,8 +182,12 @@ fn ended_as(site: &Site, at: &StackAt<'_>, ended: Ended, hidden: &Secrets) -> Re
 /// A state that could not be saved is the only record of what was made: it leaves the tree and the run, which are
 /// thrown away. Says whether there was one.
 fn keep_errored_state(site: &Site, at: &StackAt<'_>) -> Result<bool, ToolError> {
-    let state = beneath::read(&at.tree, &at.in_dir(ERRORED_STATE), MOST_STATE)
-        .map_err(ToolError::io("keep the unsaved state"))?;
+    let of_unit = unit::where_it_works(at).map_err(ToolError::io("keep the unsaved state"))?;
+    let (root, file) = match of_unit {
+        Some((root, dir)) => (root, Path::new(dir.as_str()).join(ERRORED_STATE)),
+        None => (at.tree.clone(), at.in_dir(ERRORED_STATE)),
+    };
+    let state = beneath::read(&root, &file, MOST_STATE).map_err(ToolError::io("keep the unsaved state"))?;
     let Some(bytes) = state else { return Ok(false) };
     let folder = site.data.join("errored");
     fs::create_dir_all(&folder).map_err(ToolError::io("keep the unsaved state"))?;

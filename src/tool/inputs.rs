@@ -1,7 +1,7 @@
 //! Owns what `init` reads of a stack, as one digest: two stacks with the same digest can share one seed.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hcl_edit::expr::Expression;
 use hcl_edit::structure::{Block, Body};
@@ -44,10 +44,24 @@ struct Reading {
     parts: usize,
 }
 
-/// Reads the run's checkout, which no tool can write to.
+/// Where a stack's configuration is read.
+pub(crate) struct Config {
+    pub root: PathBuf,
+    /// Below `root`.
+    pub dir: RepoPath,
+    /// What `init` is given besides what we give it.
+    pub init: Vec<String>,
+}
+
+/// Reads the run's checkout, which no tool can write to; of a unit what terragrunt put together.
 ///
 /// `kept`: whether its state is kept on this server, which an override in its tree says to `init`.
-pub(crate) fn read(at: &StackAt<'_>, installed: &Installed, kept: bool) -> Result<Inputs, ToolError> {
+pub(crate) fn read(
+    at: &StackAt<'_>,
+    config: &Config,
+    installed: &Installed,
+    kept: bool,
+) -> Result<Inputs, ToolError> {
     let mut reading = Reading {
         hash: Sha256::new(),
         modules_pinned: true,
@@ -63,15 +77,18 @@ pub(crate) fn read(at: &StackAt<'_>, installed: &Installed, kept: bool) -> Resul
     if kept {
         reading.part("state", b"kept here");
     }
-    let checkout = &at.checkout;
-    let lock_file = file(checkout, &joined(&at.stack.dir, LOCK_FILE))?;
+    let checkout = &config.root;
+    for arg in &config.init {
+        reading.part("argument", arg.as_bytes());
+    }
+    let lock_file = file(checkout, &joined(&config.dir, LOCK_FILE))?;
     if let Some(bytes) = &lock_file {
         reading.part("lock file", bytes);
     }
     for path in &at.stack.backend_files {
         reading.part("backend file", &file(checkout, path)?.unwrap_or_default());
     }
-    let dirs = modules(checkout, &at.stack.dir, &mut reading)?;
+    let dirs = modules(checkout, &config.dir, &mut reading)?;
     reading.needed();
     if reading.everything {
         for dir in &dirs {

@@ -8,6 +8,7 @@ use crate::tool::error::{Step, ToolError};
 use crate::tool::run::{Command, redactor_for, workspace_env};
 use crate::tool::seed::{Seed, states};
 use crate::tool::site::{Site, StackAt};
+use crate::tool::terragrunt::unit;
 
 /// What an output would be after the apply.
 #[derive(Clone, PartialEq)]
@@ -71,7 +72,10 @@ pub async fn outputs(site: &Site, at: &StackAt<'_>, seed: &Seed) -> Result<BTree
     command.read = states(site, at);
     command.deadline = site.deadlines.init;
     let redactor = redactor_for(site, at, &site.secrets());
+    // the unit's role may be the one that reads its state
+    let command = seed.run(site, at, command)?;
     let finished = command.run(site, at).await?.expect(&[0], at, &redactor)?;
+    unit::forget(at).map_err(ToolError::io("remove an order"))?;
     read(&finished.stdout).map_err(|cause| ToolError::Unreadable { step, cause })
 }
 

@@ -8,18 +8,19 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use crate::domain::ids::{ContentDigest, PlanDigest};
+use crate::domain::ids::{ContentDigest, PlanDigest, RepoPath};
 use crate::domain::plan::change::Plan;
 use crate::domain::plan::{Counts, PlanJson};
 use crate::tool::beneath;
 use crate::tool::diagnostics::plain;
 use crate::tool::error::{Step, ToolError};
-use crate::tool::output::PlannedOutput;
+use crate::tool::output::{Output, PlannedOutput};
 use crate::tool::reading::{self, Prior};
 use crate::tool::redact::{Redactor, Secrets};
 use crate::tool::run::{Command, redactor_for, workspace_env};
 use crate::tool::seed::{Seed, states};
 use crate::tool::site::{Site, StackAt};
+use crate::tool::terragrunt::unit;
 
 /// What a stack is given from its upstreams.
 #[derive(Clone, Default)]
@@ -28,6 +29,8 @@ pub struct Inputs {
     pub variables: BTreeMap<String, Json>,
     /// Those whose value is sensitive upstream.
     pub sensitive: BTreeSet<String>,
+    /// What a terragrunt unit's dependencies put out, by their directories: for [`StackAt::held`].
+    pub units: BTreeMap<RepoPath, BTreeMap<String, Output>>,
 }
 
 /// A final plan. Nothing here but the plan file, `outputs` and `hidden` holds a sensitive value.
@@ -60,6 +63,7 @@ pub async fn plan(site: &Site, at: &StackAt<'_>, seed: &Seed, inputs: &Inputs) -
     let mut secrets = site.secrets();
     let values = inputs.sensitive.iter().filter_map(|name| inputs.variables.get(name));
     values.for_each(|value| secrets.add(value));
+    at.add_held(&mut secrets);
     let redactor = redactor_for(site, at, &secrets);
 
     let out = at.attempt.join("out");
@@ -76,7 +80,9 @@ pub async fn plan(site: &Site, at: &StackAt<'_>, seed: &Seed, inputs: &Inputs) -
     command.read.extend(vars.clone());
     command.write = vec![at.tree.clone(), out.clone()];
     command.deadline = site.deadlines.plan;
+    let command = seed.run(site, at, command)?;
     let finished = command.run(site, at).await;
+    unit::forget(at).map_err(ToolError::io("remove an order"))?;
     if let Some(vars) = vars {
         fs::remove_file(vars).map_err(ToolError::io("remove the variables' file"))?;
     }
@@ -168,7 +174,7 @@ async fn show(
     command.read = states(site, at);
     command.read.push(file.to_owned());
     command.deadline = site.deadlines.plan;
-    let finished = command.run(site, at).await?.expect(&[0], at, redactor)?;
+    let finished = seed.beside(command).run(site, at).await?.expect(&[0], at, redactor)?;
     Ok(finished.stdout)
 }
 
@@ -181,7 +187,7 @@ async fn check_workspace(site: &Site, at: &StackAt<'_>, seed: &Seed, redactor: &
     let args = vec!["workspace".into(), "list".into(), "-no-color".into()];
     let mut command = Command::new(Step::Workspace, &seed.installed.file, args, &seed.data_dir);
     command.deadline = site.deadlines.init;
-    let finished = command.run(site, at).await?.expect(&[0], at, redactor)?;
+    let finished = seed.beside(command).run(site, at).await?.expect(&[0], at, redactor)?;
     match has_workspace(&String::from_utf8_lossy(&finished.stdout), workspace) {
         true => Ok(()),
         false => Err(ToolError::refused(

@@ -40,6 +40,8 @@ pub(crate) struct Command {
     pub file: PathBuf,
     pub args: Vec<OsString>,
     pub data_dir: PathBuf,
+    /// Where it is started, if that is not the stack's directory in its tree.
+    pub cwd: Option<PathBuf>,
     /// Beside what every command gets.
     pub env: Vec<(OsString, OsString)>,
     pub read: Vec<PathBuf>,
@@ -55,6 +57,7 @@ impl Command {
             file: file.to_owned(),
             args,
             data_dir: data_dir.to_owned(),
+            cwd: None,
             env: Vec::new(),
             read: Vec::new(),
             write: Vec::new(),
@@ -73,7 +76,7 @@ impl Command {
             dir,
             Program {
                 env: environment(site, at, &self),
-                cwd: at.cwd(),
+                cwd: self.cwd.clone().unwrap_or_else(|| at.cwd()),
                 deadline: self.deadline,
                 file: self.file.clone(),
                 args: self.args.clone(),
@@ -240,11 +243,31 @@ impl Finished {
     }
 
     pub fn failed(&self, at: &StackAt<'_>, redactor: &Redactor) -> ToolError {
-        let mut said = diagnostics::read(&self.stdout, &self.stderr, &at.stack.dir, redactor);
+        let stderr = match at.stack.unit {
+            Some(_) => without_the_summary(&self.stderr),
+            None => &self.stderr,
+        };
+        let mut said = diagnostics::read(&self.stdout, stderr, at.config_dir(), redactor);
         if self.code > 128 && said.located.is_empty() {
             said.headline = format!("it was ended by signal {}: {}", self.code - 128, said.headline);
         }
         ToolError::Failed { step: self.step, said }
+    }
+}
+
+/// Terragrunt says the tool's words again at the end: `14:26:50.018 ERROR  error occurred:`.
+fn without_the_summary(stderr: &[u8]) -> &[u8] {
+    const SUMMARY: &[u8] = b" ERROR  error occurred:";
+    let found = stderr.windows(SUMMARY.len()).position(|at| at == SUMMARY);
+    let begins = found.map(|at| {
+        stderr[..at]
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |line| line + 1)
+    });
+    match begins {
+        Some(begins) if !stderr[..begins].trim_ascii().is_empty() => &stderr[..begins],
+        _ => stderr,
     }
 }
 

@@ -8,13 +8,15 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::domain::ids::LockKey;
+use crate::domain::ids::{LockKey, RepoPath};
 use crate::domain::layout::StateAt;
 use crate::tool::error::{Step, ToolError};
-use crate::tool::inputs::{self, Inputs, LOCK_FILE};
+use crate::tool::inputs::{self, Config, Inputs, LOCK_FILE};
 use crate::tool::program::Installed;
 use crate::tool::run::{Command, redactor_for};
 use crate::tool::site::{KeptState, LocalState, Site, StackAt};
+use crate::tool::terragrunt::shim::Phase;
+use crate::tool::terragrunt::unit::{self, Laid};
 use crate::tool::{backend, beneath, fetch, providers};
 
 /// Folders with states that this stack's steps read, beside those that a remote backend holds.
@@ -36,6 +38,8 @@ pub struct Seed {
     /// The true states, as the resolved backend says.
     pub keys: BTreeSet<LockKey>,
     pub installed: Installed,
+    /// Of a terragrunt unit.
+    pub unit: Option<Laid>,
 }
 
 /// What a published seed's pointer file says.
@@ -58,33 +62,94 @@ const MADE_LOCK_FILE: &str = "lockkeeper.lock.hcl";
 /// Makes a stack's tree and seed ready, and says which state it writes. Starts `init` only where no published seed
 /// fits; `token` is used by `get` alone, and only for git modules on the site's host.
 pub async fn prepare(site: &Site, at: &StackAt<'_>, token: Option<&SecretString>) -> Result<Seed, ToolError> {
-    if at.stack.unit.is_some() {
-        return Err(ToolError::refused(
-            format!("{} is a terragrunt unit, which this version finds and does not plan", at.stack.name),
-            "name it under `discover.exclude` at base to leave it out",
-        ));
-    }
     let installed = site.tools.allowed_for(at.stack).await?;
     let kept = check_state(site, at)?;
     name_is_free(at, kept.as_ref())?;
-    link_states(site, at, kept.as_ref()).map_err(ToolError::io("put the states into a tree"))?;
-    let inputs = inputs::read(at, &installed, kept.is_some())?;
+    let unit = match &at.stack.unit {
+        Some(runs) => Some(unit::lay(site, at, runs, &installed).await?),
+        None => None,
+    };
+    let own = Own::of(at, unit.as_ref());
+    link_states(site, at, &own, kept.as_ref()).map_err(ToolError::io("put the states into a tree"))?;
+    let inputs = inputs::read(at, &own.config(at), &installed, kept.is_some())?;
     fs::create_dir_all(site.seeds()).map_err(ToolError::io("make a folder"))?;
 
     let making = site.making.of(&inputs.digest);
     let _one = making.lock().await;
     let data_dir = match published(site, &inputs)? {
         Some(data_dir) => data_dir,
-        None => make(site, at, &installed, &inputs, token).await?,
+        None => make(site, at, &own, &installed, &inputs, token).await?,
     };
-    put_lock_file(at, &inputs, &data_dir)?;
+    put_lock_file(&own, &inputs, &data_dir)?;
     let keys = BTreeSet::from([key(site, at, &data_dir, kept.as_ref())?]);
     Ok(Seed {
         data_dir,
         digest: inputs.digest,
         keys,
         installed,
+        unit,
     })
+}
+
+impl Seed {
+    /// The command as it runs for this stack: a unit's through terragrunt.
+    pub(crate) fn run(&self, site: &Site, at: &StackAt<'_>, command: Command) -> Result<Command, ToolError> {
+        match &self.unit {
+            Some(laid) => laid.through(site, at, command, Phase::Run, &[]),
+            None => Ok(command),
+        }
+    }
+
+    /// The same for what needs neither a unit's inputs nor its hooks.
+    pub(crate) fn beside(&self, command: Command) -> Command {
+        match &self.unit {
+            Some(laid) => laid.beside(command),
+            None => command,
+        }
+    }
+}
+
+/// Where a stack's own files are, for reading and writing.
+struct Own<'a> {
+    root: PathBuf,
+    dir: RepoPath,
+    unit: Option<&'a Laid>,
+}
+
+impl<'a> Own<'a> {
+    fn of(at: &StackAt<'_>, unit: Option<&'a Laid>) -> Self {
+        match unit {
+            Some(laid) => Own {
+                root: laid.downloads.clone(),
+                dir: laid.dir.clone(),
+                unit,
+            },
+            None => Own {
+                root: at.tree.clone(),
+                dir: at.stack.dir.clone(),
+                unit,
+            },
+        }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        Path::new(self.dir.as_str()).join(name)
+    }
+
+    fn config(&self, at: &StackAt<'_>) -> Config {
+        match self.unit {
+            Some(laid) => Config {
+                root: laid.pristine.clone(),
+                dir: laid.dir.clone(),
+                init: laid.init.clone(),
+            },
+            None => Config {
+                root: at.checkout.clone(),
+                dir: self.dir.clone(),
+                init: Vec::new(),
+            },
+        }
+    }
 }
 
 /// Makes a seed anew though a published one fits: for [`ToolError::needs_init`], which happens when a state needs a
@@ -95,11 +160,12 @@ pub async fn renew(
     token: Option<&SecretString>,
     seed: &Seed,
 ) -> Result<Seed, ToolError> {
-    let inputs = inputs::read(at, &seed.installed, at.kept_state(site).is_some())?;
+    let own = Own::of(at, seed.unit.as_ref());
+    let inputs = inputs::read(at, &own.config(at), &seed.installed, at.kept_state(site).is_some())?;
     let making = site.making.of(&inputs.digest);
     let _one = making.lock().await;
-    let data_dir = make(site, at, &seed.installed, &inputs, token).await?;
-    put_lock_file(at, &inputs, &data_dir)?;
+    let data_dir = make(site, at, &own, &seed.installed, &inputs, token).await?;
+    put_lock_file(&own, &inputs, &data_dir)?;
     Ok(Seed {
         data_dir,
         ..seed.clone()
@@ -157,15 +223,15 @@ fn name_is_free(at: &StackAt<'_>, kept: Option<&KeptState>) -> Result<(), ToolEr
 }
 
 /// An override moves the stack's own state out of its tree; links stand where it reads those of others.
-fn link_states(site: &Site, at: &StackAt<'_>, kept: Option<&KeptState>) -> std::io::Result<()> {
-    beneath::remove(&at.tree, &at.in_dir(OVERRIDE))?;
+fn link_states(site: &Site, at: &StackAt<'_>, own: &Own<'_>, kept: Option<&KeptState>) -> std::io::Result<()> {
+    beneath::remove(&own.root, &own.file(OVERRIDE))?;
     if let Some(kept) = kept {
         // the tool makes the workspace's folder while it plans, and must not write there then
         fs::create_dir_all(kept.file.parent().unwrap_or(&kept.folder))?;
-        beneath::link(&at.tree, &at.in_dir(STATE_LINK), &kept.folder)?;
+        beneath::link(&own.root, &own.file(STATE_LINK), &kept.folder)?;
         let backend = serde_json::json!({ "path": format!("{STATE_LINK}/terraform.tfstate"), "workspace_dir": format!("{STATE_LINK}/workspaces") });
         let text = serde_json::json!({ "terraform": { "backend": { "local": backend } } }).to_string();
-        beneath::write(&at.tree, &at.in_dir(OVERRIDE), text.as_bytes(), 0o644)?;
+        beneath::write(&own.root, &own.file(OVERRIDE), text.as_bytes(), 0o644)?;
     }
     for (file, kept) in at.kept_upstreams(site) {
         let path = Path::new(file.as_str());
@@ -201,6 +267,7 @@ fn published(site: &Site, inputs: &Inputs) -> Result<Option<PathBuf>, ToolError>
 async fn make(
     site: &Site,
     at: &StackAt<'_>,
+    own: &Own<'_>,
     installed: &Installed,
     inputs: &Inputs,
     token: Option<&SecretString>,
@@ -212,10 +279,10 @@ async fn make(
     for dir in [&data_dir, &private, &site.providers()] {
         fs::create_dir_all(dir).map_err(ToolError::io("make a seed's folder"))?;
     }
-    let made = fill(site, at, installed, inputs, token, &data_dir, &private).await;
+    let made = fill(site, at, own, installed, inputs, token, &data_dir, &private).await;
     let finished = made.and_then(|()| {
         let lock_file =
-            beneath::read(&at.tree, &at.in_dir(LOCK_FILE), 1 << 20).map_err(ToolError::io("read the lock file"))?;
+            beneath::read(&own.root, &own.file(LOCK_FILE), 1 << 20).map_err(ToolError::io("read the lock file"))?;
         if let (None, Some(bytes)) = (&inputs.lock_file, &lock_file) {
             beneath::write(&data_dir, Path::new(MADE_LOCK_FILE), bytes, 0o444)
                 .map_err(ToolError::io("keep the lock file"))?;
@@ -238,13 +305,15 @@ async fn make(
 async fn fill(
     site: &Site,
     at: &StackAt<'_>,
+    own: &Own<'_>,
     installed: &Installed,
     inputs: &Inputs,
     token: Option<&SecretString>,
     data_dir: &Path,
     private: &Path,
 ) -> Result<(), ToolError> {
-    let secrets = site.secrets();
+    let mut secrets = site.secrets();
+    at.add_held(&mut secrets);
     let redactor = redactor_for(site, at, &secrets);
     let mut write = vec![data_dir.to_owned(), private.to_owned()];
     let mut modules = Modules::Fetch;
@@ -253,7 +322,7 @@ async fn fill(
             providers::link_known(&site.providers(), private, bytes).map_err(ToolError::io("link known providers"))?;
         }
         // it makes a lock file beside the configuration
-        None => write.push(at.cwd()),
+        None => write.push(own.root.join(own.dir.as_str())),
     }
     if let Some(token) = token.filter(|_| fetch::has_modules_on(at.stack, &site.github)) {
         fs::create_dir_all(&at.attempt).map_err(ToolError::io("make a folder"))?;
@@ -264,15 +333,28 @@ async fn fill(
         get.read = vec![credentials.file()];
         get.write = write.clone();
         get.deadline = site.deadlines.init;
+        let get = match own.unit {
+            Some(laid) => laid.beside(get),
+            None => get,
+        };
         get.run(site, at).await?.expect(&[0], at, &redactor)?;
         modules = Modules::AreThere;
     }
-    let mut init = Command::new(Step::Init, &installed.file, init_args(at, inputs, modules), data_dir);
+    let args = init_args(at, inputs, modules);
+    let (args, further) = match own.unit {
+        Some(_) => (vec!["init".into()], args[1..].to_vec()),
+        None => (args, Vec::new()),
+    };
+    let mut init = Command::new(Step::Init, &installed.file, args, data_dir);
     init.env = vec![("TF_PLUGIN_CACHE_DIR".into(), private.into())];
     init.write = write;
     // providers that only the state still needs are installed too
     init.read = states(site, at);
     init.deadline = site.deadlines.init;
+    if let Some(laid) = own.unit {
+        let further: Vec<String> = further.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        init = laid.through(site, at, init, Phase::Init, &further)?;
+    }
     init.run(site, at).await?.expect(&[0], at, &redactor)?;
     Ok(())
 }
@@ -369,12 +451,12 @@ fn publish(site: &Site, digest: &str, pointer: &Pointer) -> std::io::Result<()> 
 }
 
 /// A stack without a lock file of its own is planned with the one that its seed was made with.
-fn put_lock_file(at: &StackAt<'_>, inputs: &Inputs, data_dir: &Path) -> Result<(), ToolError> {
+fn put_lock_file(own: &Own<'_>, inputs: &Inputs, data_dir: &Path) -> Result<(), ToolError> {
     if inputs.lock_file.is_some() {
         return Ok(());
     }
     let put = || match beneath::read(data_dir, Path::new(MADE_LOCK_FILE), 1 << 20)? {
-        Some(bytes) => beneath::write(&at.tree, &at.in_dir(LOCK_FILE), &bytes, 0o644),
+        Some(bytes) => beneath::write(&own.root, &own.file(LOCK_FILE), &bytes, 0o644),
         None => Ok(()),
     };
     put().map_err(ToolError::io("put the lock file into a tree"))

@@ -15,6 +15,7 @@ use crate::process::OwnBinary;
 use crate::process::confine::Confine;
 use crate::process::supervise::CrashPoint;
 use crate::tool::error::Step;
+use crate::tool::output::Output;
 use crate::tool::program::Tools;
 use crate::tool::redact::{HashKey, Secrets};
 
@@ -214,6 +215,8 @@ pub struct StackAt<'a> {
     pub attempt: PathBuf,
     /// Stacks of this repository whose local state this one may read.
     pub local_upstreams: Vec<LocalUpstream>,
+    /// What is known of the units that this one needs, by directory. One that is missing is not asked for.
+    pub held: BTreeMap<RepoPath, BTreeMap<String, Output>>,
     /// When it is cancelled, the running tool is interrupted. Never for an apply.
     pub stop: CancellationToken,
 }
@@ -226,6 +229,20 @@ impl StackAt<'_> {
 
     pub(crate) fn in_dir(&self, name: &str) -> PathBuf {
         Path::new(self.stack.dir.as_str()).join(name)
+    }
+
+    /// The directory of the repository that the tool's places are in.
+    pub(crate) fn config_dir(&self) -> &RepoPath {
+        let runs = self.stack.unit.as_ref().and_then(|runs| runs.dir.as_ref());
+        runs.unwrap_or(&self.stack.dir)
+    }
+
+    /// Adds the sensitive values that it is given.
+    pub(crate) fn add_held(&self, secrets: &mut Secrets) {
+        let outputs = self.held.values().flat_map(BTreeMap::values);
+        outputs
+            .filter(|output| output.sensitive)
+            .for_each(|output| secrets.add(&output.value));
     }
 
     /// The folder and the file of its state, if this server keeps it.

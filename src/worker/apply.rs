@@ -1,6 +1,7 @@
 //! Owns the apply job: it is begun once, followed wherever it runs, and what cannot be found out is *lost*.
 
 use crate::domain::event::Event;
+use crate::domain::graph::{Because, Edge};
 use crate::domain::ids::{Attempt, PullId, RunId, StackName, StackRunId};
 use crate::domain::pull::PullState;
 use crate::domain::run::{Discovery, Run, StackEvent, StackRun, StackState};
@@ -197,17 +198,24 @@ async fn begin(worker: &Worker, ready: &Ready<'_>, claimed: &Claimed) -> Result<
     ready.tree.lay().await?;
     place::fresh_scratch(&ready.at).await?;
     let token = plan::module_token(worker, &ready.repository, plan::author(ready.state), ready.at.stack).await?;
-    let seed: Seed = crate::tool::seed::prepare(site, &ready.at, token.as_ref()).await?;
+    let key = shelf::of(ready.run.id, &ready.at.stack.name, warranted.plan.attempt);
+    let beside = shelf::get::<Beside>(worker, ArtifactKind::Beside, &key).await?;
+    let at = StackAt {
+        held: beside.as_ref().map(|beside| beside.held.clone()).unwrap_or_default(),
+        ..ready.at.clone()
+    };
+    let seed: Seed = crate::tool::seed::prepare(site, &at, token.as_ref()).await?;
     if seed.keys != ready.stack_run.keys {
         return Ok(Err("the backend is another one than when the plan was made".to_owned()));
     }
-    let key = shelf::of(ready.run.id, &ready.at.stack.name, warranted.plan.attempt);
-    let beside = shelf::get::<Beside>(worker, ArtifactKind::Beside, &key).await?;
     let plan_file = shelf::bytes(worker, ArtifactKind::PlanFile, &key).await?;
     let (Some(beside), Some(plan_file)) = (beside, plan_file) else {
         return Ok(Err("its plan is not on this server any more: say `/plan`".to_owned()));
     };
     ready.tree.restore(&beside.made).await?;
+    if let Some(laid) = &seed.unit {
+        place::unit_tree(laid).restore(&beside.made_by_unit).await?;
+    }
     let mut hidden = Secrets::default();
     hidden.add_bytes(&beside.hidden);
     let order = ApplyOrder {
@@ -215,9 +223,9 @@ async fn begin(worker: &Worker, ready: &Ready<'_>, claimed: &Claimed) -> Result<
         hidden,
     };
     worker.at("apply.prepared");
-    let mut applying = crate::tool::apply::apply(site, &ready.at, &seed, &order, &plan_file).await?;
+    let mut applying = crate::tool::apply::apply(site, &at, &seed, &order, &plan_file).await?;
     worker.at("apply.started");
-    let ended = applying.ended(site, &ready.at).await;
+    let ended = applying.ended(site, &at).await;
     worker.at("apply.ended");
     match ended {
         Err(ToolError::Lost(_)) => Err(PlanError::Tool(ToolError::Lost(crate::tool::error::Step::Apply))),
@@ -255,7 +263,9 @@ async fn keep_outputs(
 ) -> Result<(), PlanError> {
     let name = &ready.at.stack.name;
     let mut edges = ready.run.stacks.values().flat_map(|stack| &stack.edges);
-    if !edges.any(|edge| edge.upstream == *name && !edge.outputs.is_empty()) {
+    let takes =
+        |edge: &Edge| !edge.outputs.is_empty() || matches!(edge.because, Because::Terragrunt { name: Some(_), .. });
+    if !edges.any(|edge| edge.upstream == *name && takes(edge)) {
         return Ok(());
     }
     let seed = crate::tool::seed::prepare(worker.site(), &ready.at, None).await?;

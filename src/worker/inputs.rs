@@ -54,9 +54,10 @@ pub async fn given(
     let mut inputs = Inputs::default();
     let mut seen: BTreeMap<StackName, Known> = BTreeMap::new();
     for edge in &stack_run.edges {
-        let reads_state = matches!(edge.because, Because::RemoteState { .. });
+        let by_unit = matches!(edge.because, Because::Terragrunt { name: Some(_), .. });
+        let reads_state = by_unit || matches!(edge.because, Because::RemoteState { .. });
         let in_run = attempting.run.stacks.contains_key(&edge.upstream);
-        if edge.outputs.is_empty() && !(reads_state && in_run) {
+        if edge.outputs.is_empty() && !by_unit && !(reads_state && in_run) {
             continue;
         }
         if !seen.contains_key(&edge.upstream) {
@@ -67,6 +68,9 @@ pub async fn given(
             Some(Known::Outputs(outputs)) => outputs,
             Some(Known::NeverApplied) | None => return Ok(Given::Deferred(edge.upstream.clone())),
         };
+        if by_unit && let Some(upstream) = attempting.definition(&edge.upstream) {
+            inputs.units.insert(upstream.dir.clone(), outputs.clone());
+        }
         for (output, variable) in &edge.outputs {
             let Some(output) = outputs.get(output) else {
                 if in_run {

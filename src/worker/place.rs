@@ -1,18 +1,20 @@
 //! Owns where runs lie on disk: one read-only checkout per run, a tree, a scratch and a folder per attempt for each stack.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::ids::{Attempt, Login, RepoId, RunId, StackName, TreeSha};
+use crate::domain::graph::Because;
+use crate::domain::ids::{Attempt, Login, RepoId, RepoPath, RunId, StackName, TreeSha};
 use crate::domain::layout::{Stack, StateAt};
 use crate::domain::run::{Found, Run};
 use crate::git::error::GitError;
 use crate::git::stack_tree::StackTree;
 use crate::tool::site::{LocalUpstream, Origin, StackAt};
+use crate::tool::terragrunt::unit::Laid;
 use crate::worker::Worker;
 use crate::worker::repository::Repository;
 
@@ -62,7 +64,13 @@ pub async fn checkout(
 /// A stack's own tree over the run's checkout.
 pub fn tree(worker: &Worker, checkout: &std::path::Path, run: RunId, stack: &Stack) -> StackTree {
     let at = stack_dir(worker, run, &stack.name).join("tree");
-    StackTree::new(checkout, &at, std::iter::once(&stack.dir).chain(&stack.local_modules))
+    StackTree::new(checkout, &at, real(stack))
+}
+
+/// What is real in a stack's tree: terragrunt does not follow links where it copies.
+fn real(stack: &Stack) -> impl Iterator<Item = &RepoPath> {
+    let copied = stack.unit.iter().filter_map(|runs| runs.copied.as_ref());
+    std::iter::once(&stack.dir).chain(&stack.local_modules).chain(copied)
 }
 
 /// Nothing that an earlier step left in its home or among its temporary files reaches a later one: a file there can
@@ -85,11 +93,12 @@ pub fn upstream_tree(
     upstream: &Stack,
 ) -> StackTree {
     let at = upstream_dir(worker, run, reader, &upstream.name).join("tree");
-    StackTree::new(
-        checkout,
-        &at,
-        std::iter::once(&upstream.dir).chain(&upstream.local_modules),
-    )
+    StackTree::new(checkout, &at, real(upstream))
+}
+
+/// What terragrunt put together for a unit, over what it was before any tool ran in it.
+pub fn unit_tree(laid: &Laid) -> StackTree {
+    StackTree::new(&laid.pristine, &laid.downloads, [&RepoPath::root()])
 }
 
 /// Where one attempt at a stack happens.
@@ -119,6 +128,7 @@ impl<'a> Attempting<'a> {
             scratch: stack_dir.join("scratch"),
             attempt: attempt_dir(worker, self.run.id, &self.stack.name, self.attempt),
             local_upstreams: self.local_upstreams(),
+            held: BTreeMap::new(),
             stop: self.stop.clone(),
         }
     }
@@ -141,7 +151,11 @@ impl<'a> Attempting<'a> {
             .get(&self.stack.name)
             .map(|run| run.edges.as_slice())
             .unwrap_or_default();
-        let stacks = edges.iter().filter_map(|edge| self.definition(&edge.upstream));
+        // A unit is given outputs, never a state.
+        let by_state = edges
+            .iter()
+            .filter(|edge| !matches!(edge.because, Because::Terragrunt { .. }));
+        let stacks = by_state.filter_map(|edge| self.definition(&edge.upstream));
         stacks
             .filter_map(|stack| match &stack.state {
                 StateAt::Local { file, key } => Some(LocalUpstream {

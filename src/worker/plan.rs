@@ -16,7 +16,7 @@ use crate::domain::run::{Compared, Discovery, Failure, StackEvent, StackRun, Sta
 use crate::domain::state::State;
 use crate::domain::verdict::{Effect, Finding, Verdict};
 use crate::git::error::GitError;
-use crate::git::made::MadeLimits;
+use crate::git::made::{Made, MadeLimits};
 use crate::policy::input::PhaseInput;
 use crate::store::artifact::ArtifactKind;
 use crate::tool::error::ToolError;
@@ -139,12 +139,31 @@ async fn planned(
 
     let tree = place::tree(worker, &attempting.checkout, run.id, &stack_run.stack);
     tree.lay().await?;
-    let place = attempting.at(worker, &tree);
+    let mut place = attempting.at(worker, &tree);
     place::fresh_scratch(&place).await?;
     let token = module_token(worker, &repository, attempting.author, &stack_run.stack).await?;
+    // Terragrunt resolves a unit's inputs before anything else, so what feeds them comes first.
+    let early = match &stack_run.stack.unit {
+        Some(_) => Some(inputs::given(worker, &repository, &attempting, stack_run).await?),
+        None => None,
+    };
+    match &early {
+        Some(Given::Deferred(upstream)) => {
+            return Ok(StackEvent::Deferred {
+                upstream: upstream.clone(),
+                keys: stack_run.keys.clone(),
+            });
+        }
+        Some(Given::Inputs(inputs)) => place.held.clone_from(&inputs.units),
+        None => {}
+    }
     let seed = crate::tool::seed::prepare(worker.site(), &place, token.as_ref()).await?;
     one_stack_per_state(run, &at.stack, &seed.keys)?;
-    let inputs = match inputs::given(worker, &repository, &attempting, stack_run).await? {
+    let given = match early {
+        Some(given) => given,
+        None => inputs::given(worker, &repository, &attempting, stack_run).await?,
+    };
+    let inputs = match given {
         Given::Inputs(inputs) => inputs,
         Given::Deferred(upstream) => {
             return Ok(StackEvent::Deferred {
@@ -183,7 +202,11 @@ async fn planned(
         Err(_) => unknown_rules(),
     };
     let made = tree.made(&MadeLimits::default()).await?;
-    if let Some(left_out) = made.left_out.first() {
+    let made_by_unit = match &seed.unit {
+        Some(laid) => place::unit_tree(laid).made(&MadeLimits::default()).await?,
+        None => Made::default(),
+    };
+    if let Some(left_out) = made.left_out.iter().chain(&made_by_unit.left_out).next() {
         let problem = format!(
             "the plan made {}, which cannot be kept for the apply: {}",
             left_out.path, left_out.why
@@ -208,6 +231,8 @@ async fn planned(
         prior: inputs::prior(&made_plan.outputs),
         typed: made_plan.plan,
         made,
+        made_by_unit,
+        held: place.held,
         hidden: made_plan.hidden.to_bytes(),
     };
     let plan_bytes = tokio::fs::read(&made_plan.file).await.map_err(anyhow::Error::from)?;

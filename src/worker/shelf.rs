@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::ids::{Attempt, RunId, StackName, StackRunId};
+use crate::domain::ids::{Attempt, RepoPath, RunId, StackName, StackRunId};
 use crate::domain::plan::change::Plan;
 use crate::git::made::Made;
 use crate::store::artifact::{ArtifactError, ArtifactKind, ArtifactOf};
@@ -20,6 +20,12 @@ pub struct Beside {
     pub prior: Option<BTreeMap<String, Output>>,
     /// Files that the plan made or changed in the working tree.
     pub made: Made,
+    /// The same of what terragrunt put together.
+    #[serde(default)]
+    pub made_by_unit: Made,
+    /// What the units that this one needs put out when it was planned.
+    #[serde(default)]
+    pub held: BTreeMap<RepoPath, BTreeMap<String, Output>>,
     /// What must be hidden in the apply's output too.
     pub hidden: Vec<u8>,
 }

@@ -19,6 +19,7 @@ mod process;
 mod serve;
 mod served;
 mod tidy;
+mod terragrunt;
 mod tool;
 mod webhook_examples;
 mod world;

@@ -223,6 +223,7 @@ impl Attempt {
             checkout: self.checkout.clone(),
             scratch: self.scratch.clone(),
             attempt: self.attempt.clone(),
+            held: BTreeMap::new(),
             local_upstreams: self.upstreams.clone(),
             stop: self.stop.clone(),
         }
@@ -475,6 +476,7 @@ async fn variables_come_from_files_and_from_upstreams_and_secrets_are_nowhere() 
         let at = world.attempt(stack);
         let seed = prepare(&world.site, &at.at(), None).await.expect("a seed");
         let inputs = Inputs {
+            units: BTreeMap::new(),
             variables: BTreeMap::from([
                 ("password".to_owned(), json!("hunter2hunter2")),
                 ("token".to_owned(), json!("tok-12345678")),
@@ -633,6 +635,7 @@ async fn an_apply_cannot_write_the_seed_the_checkout_or_another_state() {
         let at = world.attempt(world.stack("net"));
         prepare(&world.site, &at.at(), None).await.expect("a seed");
         let inputs = Inputs {
+            units: BTreeMap::new(),
             variables: BTreeMap::from([("at".to_owned(), json!(target))]),
             sensitive: BTreeSet::new(),
         };

@@ -9,6 +9,8 @@ use crate::tool::site::Site;
 
 pub mod answer;
 pub mod ask;
+pub mod shim;
+pub mod unit;
 
 /// What the program gets in any case. It runs code (`run_cmd`, hooks), so of the server there is nothing in it.
 pub(crate) fn base_env(site: &Site, home: &Path, temp: &Path, downloads: &Path) -> Vec<(OsString, OsString)> {
