@@ -10,7 +10,7 @@ use crate::domain::unit::Units;
 use crate::git::error::GitError;
 use crate::git::stack_tree::StackTree;
 use crate::source::Tree;
-use crate::source::terragrunt::UNIT_FILE;
+use crate::source::terragrunt::is_unit_file;
 use crate::tool::terragrunt::ask::{Bounds, Place, ask};
 use crate::worker::repository::Repository;
 use crate::worker::{Worker, place};
@@ -49,7 +49,7 @@ pub async fn of(
     let Some(mark) = worker.site().tools.terragrunt_mark() else {
         return Ok(None);
     };
-    if !tree.entries.keys().any(|path| path.file_name() == UNIT_FILE) {
+    if !tree.entries.keys().any(is_unit_file) {
         return Ok(None);
     }
     let key = (repository.id, id.clone(), mark);

@@ -11,7 +11,7 @@ use crate::source::Tree;
 use crate::source::files::Files;
 use crate::source::parse::text;
 use crate::source::terragrunt::scan::{At, Scanned, scan};
-use crate::source::terragrunt::{STACK_FILE, UNIT_FILE, is_cache};
+use crate::source::terragrunt::{STACK_FILE, UNIT_FILE, UNIT_FILE_JSON, is_cache, is_unit_file};
 use crate::source::value::{Value, Why};
 
 /// What can be told of a tree's units without the program.
@@ -19,10 +19,13 @@ pub fn light(tree: &Tree) -> Units {
     let files = Files::new(tree);
     let mut units = Units::default();
     for path in tree.entries.keys().filter(|path| !is_cache(path)) {
-        match path.file_name() {
-            UNIT_FILE => drop(units.units.insert(path.parent(), unit(&files, &path.parent()))),
-            STACK_FILE => drop(units.stacks.insert(path.parent())),
-            _ => {}
+        if is_unit_file(path) {
+            units
+                .units
+                .entry(path.parent())
+                .or_insert_with_key(|dir| unit(&files, dir));
+        } else if path.file_name() == STACK_FILE {
+            units.stacks.insert(path.parent());
         }
     }
     units
@@ -31,6 +34,10 @@ pub fn light(tree: &Tree) -> Units {
 /// What can be told of one unit.
 pub fn unit(files: &Files<'_>, dir: &RepoPath) -> Unit {
     let mut unit = Unit::default();
+    if let Some(error) = json_error(files, dir) {
+        unit.errors.push(error);
+        return unit;
+    }
     let file = dir.join(UNIT_FILE).expect("a plain name");
     let own = match read(files, &file) {
         Ok(own) => own,
@@ -65,6 +72,14 @@ pub fn unit(files: &Files<'_>, dir: &RepoPath) -> Unit {
     }
     reading.all(&all);
     reading.unit
+}
+
+/// What a unit in JSON is told.
+pub fn json_error(files: &Files<'_>, dir: &RepoPath) -> Option<Located> {
+    let file = dir.join(UNIT_FILE_JSON).expect("a plain name");
+    files.find(&file).ok()?;
+    let error = Located::at(Place::file(file), "a terragrunt unit in JSON is not planned");
+    Some(error.hint(format!("write it as {UNIT_FILE}")))
 }
 
 fn read(files: &Files<'_>, path: &RepoPath) -> Result<Scanned, Located> {

@@ -12,6 +12,14 @@ pub const UNIT_FILE: &str = "terragrunt.hcl";
 /// What generates units.
 pub const STACK_FILE: &str = "terragrunt.stack.hcl";
 
+/// The same in JSON, which terragrunt prefers where both are there.
+pub const UNIT_FILE_JSON: &str = "terragrunt.hcl.json";
+
+/// Whether a file makes its directory a unit.
+pub fn is_unit_file(path: &RepoPath) -> bool {
+    matches!(path.file_name(), UNIT_FILE | UNIT_FILE_JSON) && !is_cache(path)
+}
+
 /// Whether a path lies in what the tools leave behind.
 pub fn is_cache(path: &RepoPath) -> bool {
     path.as_str()

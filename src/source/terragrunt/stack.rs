@@ -15,7 +15,7 @@ use crate::source::layout::{Reader, shown};
 use crate::source::state;
 use crate::source::terragrunt::light::{self, ANCHOR};
 use crate::source::terragrunt::reads::{Texts, texts};
-use crate::source::terragrunt::{UNIT_FILE, is_cache};
+use crate::source::terragrunt::{UNIT_FILE, UNIT_FILE_JSON, is_cache, is_unit_file};
 use crate::source::value::{Lit, Scope, resolve};
 use crate::source::walk::{Root, Walked, walk};
 use crate::source::watch::watched;
@@ -32,23 +32,33 @@ pub struct Needed {
 /// was not asked about are read lightly.
 pub fn units(tree: &Tree, files: &Files<'_>) -> Units {
     let Some(said) = &tree.units else {
-        return match tree.entries.keys().any(|path| path.file_name() == UNIT_FILE) {
+        return match tree.entries.keys().any(is_unit_file) {
             true => light::light(tree),
             false => Units::default(),
         };
     };
     let mut units = Units::clone(said);
-    let here = tree.entries.keys().filter(|path| path.file_name() == UNIT_FILE);
-    for dir in here.filter(|path| !is_cache(path)).map(RepoPath::parent) {
+    for dir in tree
+        .entries
+        .keys()
+        .filter(|path| is_unit_file(path))
+        .map(RepoPath::parent)
+    {
         units.units.entry(dir).or_insert_with_key(|dir| light::unit(files, dir));
     }
     for (dir, unit) in units.units.iter_mut().filter(|(_, unit)| unit.unresolved) {
         fill_in(unit, light::unit(files, dir));
     }
     // Only what the tree holds: what a program generated beside it is no file of the commit.
+    let holds = |dir: &RepoPath, name| dir.join(name).is_some_and(|file| tree.entries.contains_key(&file));
     units
         .units
-        .retain(|dir, _| dir.join(UNIT_FILE).is_some_and(|file| tree.entries.contains_key(&file)));
+        .retain(|dir, _| holds(dir, UNIT_FILE) || holds(dir, UNIT_FILE_JSON));
+    for (dir, unit) in &mut units.units {
+        if let Some(error) = light::json_error(files, dir).filter(|error| !unit.errors.contains(error)) {
+            unit.errors.push(error);
+        }
+    }
     units
 }
 

@@ -5,8 +5,13 @@ use lockkeeper::sim::control::{OpenPull, put};
 use crate::world::{Pull, REPO, Setup, World, module};
 
 async fn from_a_fork(world: &World) -> Pull<'_> {
+    opened(world, "dns/main.tf", &module("example.org", None)).await
+}
+
+/// A stranger's pull request that changes one file.
+pub async fn opened<'a>(world: &'a World, path: &str, text: &str) -> Pull<'a> {
     let fork = world.sim.fork(REPO, "mallory").await.expect("a fork");
-    let change = [put("dns/main.tf", module("example.org", None))];
+    let change = [put(path, text)];
     world
         .sim
         .commit(&fork, "evil", "mallory", "a change", &change)

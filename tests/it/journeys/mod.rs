@@ -13,6 +13,7 @@ mod lifecycle;
 mod forks;
 mod commands;
 mod outputs;
+mod terragrunt;
 mod secrets;
 mod modules;
 mod limits;

@@ -177,7 +177,7 @@ fn joined_alike(title: &str, tree: &Tree, said: &Said) {
     assert_eq!(edges, expected, "{title}");
 }
 
-fn site(path: &std::ffi::OsStr, data: &Path) -> Site {
+pub fn site(path: &std::ffi::OsStr, data: &Path) -> Site {
     Site::new(site::Place {
         own: OwnBinary(env!("CARGO_BIN_EXE_lockkeeper").into()),
         tools: Tools::find(path),

@@ -1,0 +1,167 @@
+//! Owns the journeys of terragrunt units.
+
+use super::forks;
+use crate::world::{Setup, World};
+
+const ROOT: &str = "remote_state {\n  backend = \"local\"\n  generate = {\n    path      = \"backend.tf\"\n    if_exists = \"overwrite\"\n  }\n  config = {\n    path = \"${get_terragrunt_dir()}/terraform.tfstate\"\n  }\n}\n";
+const MODULE: &str = "variable \"value\" {}\nresource \"terraform_data\" \"this\" {\n  input = var.value\n}\noutput \"value\" {\n  value = terraform_data.this.output\n}\n";
+
+fn network(value: &str) -> String {
+    format!(
+        "include \"root\" {{\n  path = find_in_parent_folders(\"root.hcl\")\n}}\nterraform {{\n  source = \"../../modules//one\"\n}}\ninputs = {{\n  value = \"{value}\"\n}}\n"
+    )
+}
+
+/// Its plan makes a file that its apply needs.
+fn app(word: &str) -> String {
+    format!(
+        "include \"root\" {{\n  path = find_in_parent_folders(\"root.hcl\")\n}}\nterraform {{\n  source = \"../../modules//one\"\n  before_hook \"make\" {{\n    commands = [\"plan\"]\n    execute  = [\"sh\", \"-c\", \"echo x > made.txt\"]\n  }}\n  before_hook \"look\" {{\n    commands = [\"apply\"]\n    execute  = [\"test\", \"-f\", \"made.txt\"]\n  }}\n}}\ndependency \"network\" {{\n  config_path  = \"../network\"\n  mock_outputs = {{ value = \"a-mock\" }}\n}}\ninputs = {{\n  value = \"{word} ${{dependency.network.outputs.value}}\"\n}}\n"
+    )
+}
+
+fn setup() -> Setup {
+    Setup::only(&[
+        ("root.hcl", ROOT),
+        ("live/network/terragrunt.hcl", &network("10.0.0.0/16")),
+        ("live/app/terragrunt.hcl", &app("app in")),
+        ("modules/one/main.tf", MODULE),
+    ])
+}
+
+fn is_here() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let here = std::env::split_paths(&path).any(|dir| dir.join("terragrunt").is_file());
+    if !here {
+        let required = std::env::var("LOCKKEEPER_TEST_REQUIRE").unwrap_or_default();
+        assert!(
+            !required.split(',').any(|name| name == "terragrunt"),
+            "terragrunt is required and is not on the PATH"
+        );
+        eprintln!("left out: 1 test, terragrunt is not on the PATH");
+    }
+    here
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn units_are_planned_and_applied_wave_by_wave() {
+    if !is_here() {
+        return;
+    }
+    let world = World::with(setup()).await;
+    let pull = world
+        .open("net", &[("live/network/terragrunt.hcl", &network("10.1.0.0/16"))])
+        .await;
+    assert_eq!(
+        pull.checks().await,
+        "success success action_required",
+        "{}",
+        pull.status().await
+    );
+    assert!(
+        pull.row("live/app")
+            .await
+            .contains("planned after `live/network` is applied"),
+        "{}",
+        pull.status().await
+    );
+    assert!(pull.apply().await.contains("1 of 2 applied"), "{}", pull.reply().await);
+    assert!(
+        pull.status().await.contains("app in 10.1.0.0/16"),
+        "{}",
+        pull.status().await
+    );
+    assert!(
+        pull.apply().await.contains("1 of 1 applied"),
+        "{}\n{}",
+        pull.reply().await,
+        pull.status().await
+    );
+    assert!(world.state_of("app in 10.1.0.0/16").is_some());
+    pull.merge("alice").await;
+
+    // The upstream is not in the next run: it is asked for its outputs.
+    let next = world
+        .open("app", &[("live/app/terragrunt.hcl", &app("the app in"))])
+        .await;
+    assert_eq!(
+        next.checks().await,
+        "success success action_required",
+        "{}",
+        next.status().await
+    );
+    assert!(
+        next.status().await.contains("the app in 10.1.0.0/16"),
+        "{}",
+        next.status().await
+    );
+    assert!(next.apply().await.contains("1 of 1 applied"), "{}", next.reply().await);
+    next.merge("alice").await;
+
+    // Both at once: the reviewed plan of the second rests on today's outputs, the real one does not.
+    let both = world
+        .open("both", &[("modules/one/main.tf", &MODULE.replace("this", "that"))])
+        .await;
+    assert_eq!(
+        both.checks().await,
+        "success success action_required",
+        "{}",
+        both.status().await
+    );
+    assert!(both.status().await.contains("live/network") && both.status().await.contains("live/app"));
+    assert!(!both.all_text().await.contains("a-mock"));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_terragrunt_finds_units_and_says_why_it_cannot_plan_them() {
+    let tools = tempfile::tempdir().expect("a folder");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let terraform = std::env::split_paths(&path)
+        .map(|dir| dir.join("terraform"))
+        .find(|file| file.is_file())
+        .expect("terraform is on the PATH");
+    std::os::unix::fs::symlink(terraform, tools.path().join("terraform")).expect("a link");
+    let world = World::with(Setup {
+        path: Some(format!("{}:/usr/bin:/bin", tools.path().display())),
+        ..setup()
+    })
+    .await;
+    let pull = world
+        .open("net", &[("live/network/terragrunt.hcl", &network("10.1.0.0/16"))])
+        .await;
+    let status = pull.status().await;
+    assert!(pull.checks().await.starts_with("failure"), "{status}");
+    assert!(
+        status.contains("terragrunt is not installed on this server"),
+        "{status}"
+    );
+    assert!(
+        status.contains("which file it includes could not be told without terragrunt"),
+        "{status}"
+    );
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fork_runs_nothing_of_its_units_before_the_consent() {
+    if !is_here() {
+        return;
+    }
+    let world = World::with(setup()).await;
+    let hostile = format!(
+        "locals {{\n  x = run_cmd(\"sh\", \"-c\", \"echo -n $CREDENTIAL\")\n}}\n{}",
+        network("10.9.0.0/16")
+    );
+    let pull = forks::opened(&world, "live/network/terragrunt.hcl", &hostile).await;
+    assert_eq!(pull.checks().await, "action_required action_required action_required");
+    let runs = world.dir.path().join("server/runs");
+    let laid_out = || std::fs::read_dir(&runs).map_or(0, Iterator::count);
+    assert_eq!(laid_out(), 0, "no tree was laid out, so nothing of it ran");
+
+    let head = pull.shown().await.head;
+    let reply = pull.say("bob", &format!("/plan {head}")).await;
+    assert!(reply.contains("shows the plans"), "{reply}");
+    assert_ne!(laid_out(), 0);
+    assert!(pull.status().await.contains("10.9.0.0/16"), "{}", pull.status().await);
+    world.end().await;
+}
