@@ -105,6 +105,10 @@ async fn tools(environment: &Environment, findings: &mut Findings) {
     if tools.files().is_empty() {
         findings.fault("neither terraform nor tofu is on the PATH");
     }
+    match tools.terragrunt() {
+        Some(file) => findings.good(format_args!("terragrunt ({})", file.display())),
+        None => findings.weak("terragrunt is not on the PATH: its units are found and not planned"),
+    }
     for (tool, file) in tools.files() {
         match tools.installed(*tool).await {
             Ok(installed) => findings.good(format_args!(

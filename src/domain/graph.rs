@@ -76,6 +76,8 @@ pub enum Reason {
     MoreReads { stack: StackName, files: u32 },
     /// Its resolved definition is another than at base.
     Redefined { stack: StackName },
+    /// A terragrunt unit reads files that only a run can name, and resolves to something else than at base.
+    Resolved { stack: StackName },
     /// Base has no such stack.
     New { stack: StackName },
     /// A stack it needs is in the run.
@@ -93,6 +95,7 @@ impl fmt::Display for Reason {
             Reason::Reads { path, stack } => write!(f, "{path} is read by {stack}"),
             Reason::MoreReads { stack, files } => write!(f, "and {files} more changed files are read by {stack}"),
             Reason::Redefined { stack } => write!(f, "the definition of {stack} changed in lockkeeper.yaml"),
+            Reason::Resolved { stack } => write!(f, "terragrunt resolves {stack} to something else"),
             Reason::New { stack } => write!(f, "{stack} is new"),
             Reason::Needs {
                 stack,

@@ -33,6 +33,8 @@ pub struct Unit {
     pub state: UnitState,
     /// As it says itself (`terraform_binary`).
     pub tool: Option<Tool>,
+    /// All that the program resolved of it, as one digest: the same wherever the tree lies.
+    pub resolved: Option<String>,
     /// The program lists it and could not resolve it: the light reading fills in what it can.
     pub unresolved: bool,
     /// What keeps it from being planned.

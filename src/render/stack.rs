@@ -167,6 +167,7 @@ fn reason(of: &StackRun, reason: &Reason) -> String {
     let own = &of.stack.name;
     match reason {
         Reason::Reads { path, stack } if stack == own => format!("{} changed", markdown::code(path.as_str())),
+        Reason::Resolved { stack } if stack == own => "terragrunt resolves it to something else".to_owned(),
         Reason::Redefined { stack } if stack == own => "redefined in `lockkeeper.yaml`".to_owned(),
         Reason::New { stack } if stack == own => "new".to_owned(),
         Reason::Needs {
@@ -180,6 +181,7 @@ fn reason(of: &StackRun, reason: &Reason) -> String {
         Reason::Reads { .. }
         | Reason::MoreReads { .. }
         | Reason::Redefined { .. }
+        | Reason::Resolved { .. }
         | Reason::New { .. }
         | Reason::Needs { .. } => markdown::inline(&reason.to_string(), 160),
     }

@@ -142,6 +142,13 @@ pub fn effect(
         {
             add(&mut seeds, own(Reason::Redefined { stack: name.clone() }));
         }
+        let before = bases.iter().filter_map(|base_name| base.resolved.get(base_name));
+        if let Some(resolved) = merged.resolved.get(name)
+            && before.clone().next().is_some()
+            && !before.clone().any(|before| before == resolved)
+        {
+            add(&mut seeds, own(Reason::Resolved { stack: name.clone() }));
+        }
     }
     let gone: Vec<&Stack> = base
         .stacks

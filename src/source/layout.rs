@@ -32,6 +32,8 @@ pub struct Layout {
     pub labels_at: BTreeMap<StackName, Place>,
     /// Every state that is looked into, and by whom.
     pub looking: Vec<Looking>,
+    /// What a terragrunt unit resolves to, where it reads files that only a run can name.
+    pub resolved: BTreeMap<StackName, String>,
     pub errors: Vec<Located>,
     pub broken: BTreeMap<StackName, Vec<Located>>,
     pub notices: BTreeMap<StackName, Vec<Located>>,

@@ -11,6 +11,7 @@ use crate::domain::ids::RepoPath;
 use crate::tool::error::ToolError;
 use crate::tool::program::Installed;
 use crate::tool::site::StackAt;
+use crate::tool::terragrunt::unit::Init;
 
 /// The largest configuration file that is read.
 const MOST: u64 = 16 << 20;
@@ -49,8 +50,8 @@ pub(crate) struct Config {
     pub root: PathBuf,
     /// Below `root`.
     pub dir: RepoPath,
-    /// What `init` is given besides what we give it.
-    pub init: Vec<String>,
+    /// What `init` of a unit is given besides what we give it.
+    pub init: Option<Init>,
 }
 
 /// Reads the run's checkout, which no tool can write to; of a unit what terragrunt put together.
@@ -78,8 +79,11 @@ pub(crate) fn read(
         reading.part("state", b"kept here");
     }
     let checkout = &config.root;
-    for arg in &config.init {
-        reading.part("argument", arg.as_bytes());
+    if let Some(init) = &config.init {
+        init.args
+            .iter()
+            .for_each(|arg| reading.part("argument", arg.as_bytes()));
+        reading.runs_code |= !init.is_plain();
     }
     let lock_file = file(checkout, &joined(&config.dir, LOCK_FILE))?;
     if let Some(bytes) = &lock_file {
@@ -100,6 +104,10 @@ pub(crate) fn read(
             reading.part("all", &file(checkout, path)?.unwrap_or_default());
         }
         reading.part("workspace", at.stack.workspace.as_bytes());
+        let inputs = config.init.iter().flat_map(|init| &init.env);
+        for (name, value) in inputs.filter(|(name, _)| name.starts_with("TF_VAR_")) {
+            reading.part("input", format!("{name}={value}").as_bytes());
+        }
     }
     if reading.runs_code {
         reading.part("tree", at.tree.as_os_str().as_encoded_bytes());
@@ -125,7 +133,10 @@ fn modules(checkout: &Path, root: &RepoPath, reading: &mut Reading) -> Result<BT
         for path in configuration(checkout, &dir)? {
             let bytes = file(checkout, &path)?.unwrap_or_default();
             for source in reading.config(path.file_name(), &bytes) {
-                if let Some(module) = dir.join(&source)
+                let module = dir.join(&source);
+                // what is not read here makes a seed for this tree alone
+                reading.runs_code |= module.is_none();
+                if let Some(module) = module
                     && seen.len() < MODULES
                     && seen.insert(module.clone())
                 {

@@ -95,7 +95,7 @@ impl Seed {
     /// The command as it runs for this stack: a unit's through terragrunt.
     pub(crate) fn run(&self, site: &Site, at: &StackAt<'_>, command: Command) -> Result<Command, ToolError> {
         match &self.unit {
-            Some(laid) => laid.through(site, at, command, Phase::Run, &[]),
+            Some(laid) => laid.through(site, at, command, Phase::Run),
             None => Ok(command),
         }
     }
@@ -141,12 +141,12 @@ impl<'a> Own<'a> {
             Some(laid) => Config {
                 root: laid.pristine.clone(),
                 dir: laid.dir.clone(),
-                init: laid.init.clone(),
+                init: Some(laid.init.clone()),
             },
             None => Config {
                 root: at.checkout.clone(),
                 dir: self.dir.clone(),
-                init: Vec::new(),
+                init: None,
             },
         }
     }
@@ -340,11 +340,11 @@ async fn fill(
         get.run(site, at).await?.expect(&[0], at, &redactor)?;
         modules = Modules::AreThere;
     }
-    let args = init_args(at, inputs, modules);
-    let (args, further) = match own.unit {
-        Some(_) => (vec!["init".into()], args[1..].to_vec()),
-        None => (args, Vec::new()),
-    };
+    let mut args = init_args(at, inputs, modules);
+    if let Some(laid) = own.unit {
+        // ours come last, and win
+        args.splice(1..1, laid.init.args.iter().map(Into::into));
+    }
     let mut init = Command::new(Step::Init, &installed.file, args, data_dir);
     init.env = vec![("TF_PLUGIN_CACHE_DIR".into(), private.into())];
     init.write = write;
@@ -352,8 +352,10 @@ async fn fill(
     init.read = states(site, at);
     init.deadline = site.deadlines.init;
     if let Some(laid) = own.unit {
-        let further: Vec<String> = further.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
-        init = laid.through(site, at, init, Phase::Init, &further)?;
+        // where its configuration was hashed, and not where the unit's code would have it
+        init = laid.beside(init);
+        init.env
+            .extend(laid.init.env.iter().map(|(name, value)| (name.into(), value.into())));
     }
     init.run(site, at).await?.expect(&[0], at, &redactor)?;
     Ok(())

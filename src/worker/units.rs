@@ -59,7 +59,9 @@ pub async fn of(
     let dir = place::run_dir(worker, run).join(format!("units-{id}"));
     let asked = asked(worker, repository, &dir, id).await;
     // Nothing of it is needed again; what is left is swept with the run.
-    let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await;
+    let _ = StackTree::new(&dir, &dir, std::iter::empty::<&RepoPath>())
+        .remove()
+        .await;
     let Some(units) = asked? else { return Ok(None) };
     let units = Arc::new(units);
     // An answer that failed as a whole may be better the next time.

@@ -117,7 +117,15 @@ impl Reader<'_> {
         let mut errors = unit.errors.clone();
         let mut notices = unit.notices.clone();
         refuse_what_terragrunt_gives(declared, &mut errors);
-        notices.extend(texts.notices.iter().chain(&self.units.notices).cloned());
+        notices.extend(self.units.notices.iter().cloned());
+        match &unit.resolved {
+            // Whatever those files are: what they feed is in what was resolved.
+            Some(resolved) if !texts.notices.is_empty() => {
+                self.out.resolved.insert(name.clone(), resolved.clone());
+            }
+            Some(_) => {}
+            None => notices.extend(texts.notices.iter().cloned()),
+        }
 
         let (module_dir, copied) = match &unit.source {
             Source::Own => (Some(dir), None),

@@ -297,6 +297,14 @@ pub fn failure(stderr: &str, root: &Path) -> (Option<Place>, String) {
 
 fn short(text: &str, prefix: &str) -> String {
     let text = text.replace(prefix, "");
+    // Its home and temporary files lie beside the tree.
+    let beside = Path::new(prefix).parent().map(|folder| folder.display().to_string());
+    let text = text.replace(
+        &beside
+            .filter(|beside| beside.len() > 1)
+            .unwrap_or_else(|| prefix.to_owned()),
+        "(server)",
+    );
     let text: String = text.trim().chars().filter(|c| !c.is_control()).take(300).collect();
     text.trim_end_matches(['.', ';', ' ']).to_owned()
 }

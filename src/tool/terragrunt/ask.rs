@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::domain::ids::RepoPath;
@@ -172,6 +173,8 @@ impl Asking<'_> {
             return false;
         };
         resolved(dir, unit, &rendered, &whole, &self.place.tree);
+        let text = String::from_utf8_lossy(bytes).replace(&*self.place.tree.to_string_lossy(), "");
+        unit.resolved = Some(hex::encode(Sha256::digest(text.trim_end())));
         true
     }
 

@@ -28,8 +28,6 @@ pub(crate) struct Order {
     pub phase: Phase,
     /// Where `init` is noted.
     pub notes: PathBuf,
-    /// For a real `init`: behind what terragrunt gives it.
-    pub init_args: Vec<String>,
     /// By the mark's id, as `output -json` prints them.
     pub outputs: BTreeMap<String, Json>,
 }
@@ -39,8 +37,6 @@ pub(crate) struct Order {
 pub(crate) enum Phase {
     /// Nothing runs: where and how `init` would run is noted.
     Note,
-    /// Only `init` runs.
-    Init,
     /// The seed is there: `init` has nothing to do, and everything else runs.
     Run,
 }
@@ -50,13 +46,25 @@ pub(crate) enum Phase {
 pub(crate) struct Noted {
     pub cwd: PathBuf,
     pub args: Vec<String>,
+    /// Of what terragrunt sets, that which `init` may need: inputs, and the credentials of a role it took.
+    pub env: BTreeMap<String, String>,
+}
+
+/// What terragrunt may hand to `init`. A seed is shared: nothing that could bring another provider or module into it.
+fn may_be_noted(name: &str) -> bool {
+    const OF_A_ROLE: [&str; 4] = [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_SECURITY_TOKEN",
+    ];
+    name.starts_with("TF_VAR_") || OF_A_ROLE.contains(&name)
 }
 
 /// What one call comes to.
 #[derive(Debug, PartialEq)]
 enum Answer {
-    /// The real tool, with these further arguments.
-    Real(Vec<String>),
+    Real,
     Print(String),
     Note,
     Nothing,
@@ -80,8 +88,8 @@ pub fn shim_main(program: &OsStr, args: Vec<OsString>) -> ExitCode {
     let words: Vec<String> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
     let mark = std::fs::read_to_string(MARK).ok();
     match answer(&order, &words, mark.as_deref()) {
-        Answer::Real(further) => {
-            let cause = become_program(&order.tool, args.into_iter().chain(further.into_iter().map(Into::into)));
+        Answer::Real => {
+            let cause = become_program(&order.tool, args);
             refuse(&format!("cannot start the tool: {cause}"))
         }
         Answer::Print(text) => match std::io::stdout().write_all(text.as_bytes()) {
@@ -102,7 +110,7 @@ fn answer(order: &Order, words: &[String], mark: Option<&str>) -> Answer {
     let version = matches!(command, "-version" | "--version" | "version" | "-v");
     let held = mark.and_then(|text| text.lines().next()?.strip_prefix(MARK_BEGINS));
     match (command, held, order.phase) {
-        _ if version => Answer::Real(Vec::new()),
+        _ if version => Answer::Real,
         ("init", Some(_), _) => Answer::Nothing,
         ("output", Some(id), _) => match order.outputs.get(id.trim()) {
             Some(outputs) => Answer::Print(outputs.to_string()),
@@ -110,10 +118,9 @@ fn answer(order: &Order, words: &[String], mark: Option<&str>) -> Answer {
         },
         (_, Some(_), _) => Answer::Refuse("another unit is not run from here"),
         ("init", None, Phase::Note) => Answer::Note,
-        ("init", None, Phase::Init) => Answer::Real(order.init_args.clone()),
         ("init", None, Phase::Run) => Answer::Nothing,
-        (_, None, Phase::Run) => Answer::Real(Vec::new()),
-        (_, None, Phase::Note | Phase::Init) => Answer::Refuse("only init runs now"),
+        (_, None, Phase::Run) => Answer::Real,
+        (_, None, Phase::Note) => Answer::Refuse("nothing runs before init"),
     }
 }
 
@@ -121,6 +128,7 @@ fn note(order: &Order, args: Vec<String>) -> std::io::Result<()> {
     let noted = Noted {
         cwd: std::env::current_dir()?,
         args,
+        env: crate::process::replace::environment_of(may_be_noted),
     };
     std::fs::write(&order.notes, serde_json::to_vec(&noted)?)
 }
@@ -139,7 +147,6 @@ mod tests {
             tool: PathBuf::from("/usr/bin/tofu"),
             phase,
             notes: PathBuf::from("/n"),
-            init_args: vec!["-input=false".to_owned()],
             outputs: BTreeMap::from([("7".to_owned(), serde_json::json!({"id": {"value": 1}}))]),
         };
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
@@ -149,7 +156,7 @@ mod tests {
     #[test]
     fn another_unit_is_only_ever_asked_for_what_is_held() {
         let mark = Some("# outputs of 7\n");
-        for phase in [Phase::Note, Phase::Init, Phase::Run] {
+        for phase in [Phase::Note, Phase::Run] {
             assert_eq!(answered(phase, &["init", "-no-color"], mark), Answer::Nothing);
             let Answer::Print(text) = answered(phase, &["output", "-json"], mark) else {
                 panic!("outputs are printed");
@@ -170,20 +177,17 @@ mod tests {
 
     #[test]
     fn the_unit_itself_runs_what_its_phase_lets_it() {
-        let real = |args: &[&str]| Answer::Real(args.iter().map(|arg| (*arg).to_owned()).collect());
         for (phase, command, expected) in [
             (Phase::Note, "init", Answer::Note),
-            (Phase::Init, "init", real(&["-input=false"])),
             (Phase::Run, "init", Answer::Nothing),
-            (Phase::Run, "plan", real(&[])),
-            (Phase::Run, "output", real(&[])),
-            (Phase::Note, "plan", Answer::Refuse("only init runs now")),
-            (Phase::Init, "apply", Answer::Refuse("only init runs now")),
-            (Phase::Note, "-version", real(&[])),
+            (Phase::Run, "plan", Answer::Real),
+            (Phase::Run, "output", Answer::Real),
+            (Phase::Note, "plan", Answer::Refuse("nothing runs before init")),
+            (Phase::Note, "-version", Answer::Real),
         ] {
             assert_eq!(answered(phase, &[command], None), expected, "{command}");
         }
         // A file of that name that says nothing of ours is the author's own.
-        assert_eq!(answered(Phase::Run, &["plan"], Some("locals {}\n")), real(&[]));
+        assert_eq!(answered(Phase::Run, &["plan"], Some("locals {}\n")), Answer::Real);
     }
 }

@@ -30,10 +30,30 @@ pub struct Laid {
     pub pristine: PathBuf,
     /// Where the tool works, below `downloads`.
     pub dir: RepoPath,
-    /// What terragrunt gives to `init` by itself, the paths of this attempt left out.
-    pub init: Vec<String>,
+    /// What terragrunt gives to `init` by itself.
+    pub init: Init,
     program: PathBuf,
     tool: PathBuf,
+}
+
+/// What terragrunt gives to a unit's `init`. The unit's code could have written it: it is part of the seed's name, and a
+/// seed that rests on more than plain settings is nobody else's.
+#[derive(Debug, Clone, Default)]
+pub struct Init {
+    pub args: Vec<String>,
+    /// Inputs, and the credentials of a role.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Init {
+    /// Whether every argument says by itself all that it says: no file, no folder, no other module.
+    pub(crate) fn is_plain(&self) -> bool {
+        let plain = |arg: &String| match arg.strip_prefix("-backend-config=") {
+            Some(setting) => setting.contains('='),
+            None => matches!(arg.as_str(), "-no-color" | "-input=false" | "-reconfigure" | "-upgrade"),
+        };
+        self.args.iter().all(plain)
+    }
 }
 
 impl Laid {
@@ -86,7 +106,7 @@ pub async fn lay(site: &Site, at: &StackAt<'_>, runs: &Runs, installed: &Install
         downloads: downloads(at),
         pristine: ours(at).join("pristine"),
         dir: RepoPath::root(),
-        init: Vec::new(),
+        init: Init::default(),
         program: program.to_owned(),
         tool: installed.file.clone(),
     };
@@ -94,7 +114,7 @@ pub async fn lay(site: &Site, at: &StackAt<'_>, runs: &Runs, installed: &Install
     let mut command = Command::new(Step::Init, &installed.file, vec!["init".into()], &data);
     command.write = vec![data.clone()];
     command.deadline = site.deadlines.init;
-    let command = laid.through(site, at, command, Phase::Note, &[])?;
+    let command = laid.through(site, at, command, Phase::Note)?;
     let mut secrets = site.secrets();
     at.add_held(&mut secrets);
     let redactor = redactor_for(site, at, &secrets);
@@ -112,6 +132,18 @@ pub async fn lay(site: &Site, at: &StackAt<'_>, runs: &Runs, installed: &Install
 fn stand_in_for_others(at: &StackAt<'_>, runs: &Runs) -> io::Result<()> {
     for dir in &runs.needs {
         let path = Path::new(dir.as_str());
+        // Through a link of the repository it could be a folder of the server, whose names would show in the tree.
+        let checkout = at.checkout.canonicalize()?;
+        match checkout.join(path).canonicalize() {
+            Ok(found) if found != checkout.join(path) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "a unit that is needed lies behind a link",
+                ));
+            }
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
+            _ => {}
+        }
         beneath::real_dir(&at.tree, path, &at.checkout)?;
         for name in ["terragrunt.hcl.json", "terragrunt.values.hcl", "terragrunt.stack.hcl"] {
             beneath::remove(&at.tree, &path.join(name))?;
@@ -136,13 +168,11 @@ impl Laid {
         at: &StackAt<'_>,
         mut command: Command,
         phase: Phase,
-        init_args: &[String],
     ) -> Result<Command, ToolError> {
         let order = Order {
             tool: self.tool.clone(),
             phase,
             notes: notes(at).join("init.json"),
-            init_args: init_args.to_vec(),
             outputs: at
                 .held
                 .iter()
@@ -224,12 +254,12 @@ impl Laid {
             .map_err(ToolError::io("find a unit's folder"))?;
         let dir = cwd.strip_prefix(&root).ok().and_then(Path::to_str);
         self.dir = dir.and_then(|dir| RepoPath::parse(dir).ok()).ok_or_else(none)?;
-        let shown = |arg: &String| {
-            let arg = arg.replace(&*self.downloads.to_string_lossy(), "");
-            arg.replace(&*at.tree.to_string_lossy(), "")
+        self.init = Init {
+            args: noted.args.into_iter().skip(1).collect(),
+            env: noted.env,
         };
-        self.init = noted.args.iter().map(shown).collect();
-        Ok(())
+        // It holds values in the clear.
+        beneath::remove(&notes(at), Path::new("init.json")).map_err(ToolError::io("remove a note"))
     }
 }
 
@@ -309,6 +339,25 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_init_that_reads_a_file_makes_a_seed_for_itself_alone() {
+        for (arg, plain) in [
+            ("-backend-config=bucket=acme", true),
+            ("-no-color", true),
+            ("-backend-config=prod.hcl", false),
+            ("-backend-config", false),
+            ("-plugin-dir=/x", false),
+            ("-from-module=x", false),
+            ("prod.hcl", false),
+        ] {
+            let init = Init {
+                args: vec![arg.to_owned()],
+                env: BTreeMap::new(),
+            };
+            assert_eq!(init.is_plain(), plain, "{arg}");
+        }
+    }
 
     #[test]
     fn outputs_are_printed_with_a_type_each() {

@@ -160,7 +160,7 @@ async fn a_fork_runs_nothing_of_its_units_before_the_consent() {
 
     let head = pull.shown().await.head;
     let reply = pull.say("bob", &format!("/plan {head}")).await;
-    assert!(reply.contains("shows the plans"), "{reply}");
+    assert!(reply.contains("1 of 2 planned"), "{reply}");
     assert_ne!(laid_out(), 0);
     assert!(pull.status().await.contains("10.9.0.0/16"), "{}", pull.status().await);
     world.end().await;

@@ -288,6 +288,44 @@ async fn a_broken_unit_is_an_error_with_its_line_and_the_others_have_their_state
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_only_a_run_can_name_selects_what_it_feeds() {
+    if program().is_none() {
+        return;
+    }
+    let unit = "locals {\n  env = run_cmd(\"--terragrunt-quiet\", \"echo\", \"-n\", \"prod\")\n  all = yamldecode(file(\"../${local.env}.yaml\"))\n}\nterraform {\n  source = \"../m\"\n}\ninputs = local.all\n";
+    let text = |size: &str| {
+        format!(
+            "-- a/terragrunt.hcl --\n{unit}-- b/terragrunt.hcl --\nterraform {{\n  source = \"../m\"\n}}\n-- m/main.tf --\n-- prod.yaml --\nsize: {size}\n"
+        )
+    };
+    let mut sides = Vec::new();
+    for text in [text("1"), text("2")] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().canonicalize().expect("a path");
+        let mut side = tree(&files(&text));
+        side.units = Some(Arc::new(asked(&root, &text, &Bounds::default()).await));
+        sides.push(side);
+    }
+    let of = |merged: &Tree| {
+        let found = discover(&Input {
+            repo: RepoId(7),
+            base: &sides[0],
+            merged,
+            changes: &[],
+        });
+        assert!(found.notices.is_empty(), "{:?}", found.notices);
+        found
+            .selected
+            .values()
+            .flatten()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of(&sides[1]), ["terragrunt resolves a to something else"]);
+    assert_eq!(of(&sides[0]), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_circle_is_reported_with_the_lines_though_the_program_drops_it() {
     if program().is_none() {
         return;

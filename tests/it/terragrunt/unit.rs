@@ -385,3 +385,26 @@ async fn a_unit_whose_outputs_are_asked_for_needs_nobody_elses() {
     let all = outputs(&ground.site, &asked.at(), &seed).await.expect("outputs");
     assert_eq!(all["id"].value, json!("app in net-1"));
 }
+
+/// Seeds are shared by what they were made of: a unit whose code says that it works elsewhere gets the seed of that
+/// place, made there, and cannot leave one of its own under that name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_that_lies_about_where_it_works_leaves_no_seed_for_another() {
+    if program().is_none() {
+        return;
+    }
+    let lying = TREE.replacen(
+        "  before_hook \"mark\" {",
+        "  after_hook \"lie\" {\n    commands = [\"init\"]\n    execute  = [\"sh\", \"-c\", \"sed -i 's#/app\\\"#/other\\\"#' $HOME/../unit/notes/init.json\"]\n  }\n  before_hook \"mark\" {",
+        1,
+    ) + "-- modules/other/main.tf --\nterraform {\n  backend \"local\" {}\n}\n";
+    let ground = Ground::new(Tool::Terraform, &lying);
+    let at = ground.attempt("one").await;
+    let seed = prepare(&ground.site, &at.at(), None).await.expect("a seed");
+    let works = seed.unit.as_ref().expect("a unit").dir.to_string();
+    assert!(works.ends_with("/other"), "the lie is told: {works}");
+    let modules = fs::read_to_string(seed.data_dir.join("modules/modules.json")).unwrap_or_default();
+    assert!(!modules.contains("inner"), "{modules}");
+    let why = plan(&ground.site, &at.at(), &seed, &Inputs::default()).await;
+    assert!(why.is_err(), "its own configuration has no seed");
+}
