@@ -274,32 +274,42 @@ async fn make(
 ) -> Result<PathBuf, ToolError> {
     // the path is final: `modules.json` records it
     let name = format!("{}-{}", inputs.digest, Uuid::now_v7().simple());
-    let data_dir = site.seeds().join(&name);
-    let private = site.seeds().join(format!("{name}.providers"));
-    for dir in [&data_dir, &private, &site.providers()] {
+    let folders = Folders {
+        data_dir: site.seeds().join(&name),
+        private: site.seeds().join(format!("{name}.providers")),
+    };
+    let Folders { data_dir, private } = &folders;
+    for dir in [data_dir, private, &site.providers()] {
         fs::create_dir_all(dir).map_err(ToolError::io("make a seed's folder"))?;
     }
-    let made = fill(site, at, own, installed, inputs, token, &data_dir, &private).await;
+    let made = fill(site, at, own, installed, inputs, token, &folders).await;
     let finished = made.and_then(|()| {
         let lock_file =
             beneath::read(&own.root, &own.file(LOCK_FILE), 1 << 20).map_err(ToolError::io("read the lock file"))?;
         if let (None, Some(bytes)) = (&inputs.lock_file, &lock_file) {
-            beneath::write(&data_dir, Path::new(MADE_LOCK_FILE), bytes, 0o444)
+            beneath::write(data_dir, Path::new(MADE_LOCK_FILE), bytes, 0o444)
                 .map_err(ToolError::io("keep the lock file"))?;
         }
         let pinned = inputs.modules_pinned && (inputs.lock_file.is_some() || lock_file.is_none());
-        providers::adopt(&site.providers(), &private, &data_dir).map_err(ToolError::io("share the providers"))?;
-        read_only(&data_dir).map_err(ToolError::io("make a seed read-only"))?;
+        providers::adopt(&site.providers(), private, data_dir).map_err(ToolError::io("share the providers"))?;
+        read_only(data_dir).map_err(ToolError::io("make a seed read-only"))?;
         publish(site, &inputs.digest, &Pointer { dir: name, pinned }).map_err(ToolError::io("publish a seed"))
     });
-    let _gone = fs::remove_dir_all(&private);
+    let _gone = fs::remove_dir_all(private);
     match finished {
-        Ok(()) => Ok(data_dir),
+        Ok(()) => Ok(folders.data_dir),
         Err(why) => {
-            let _gone = writable(&data_dir).and_then(|()| fs::remove_dir_all(&data_dir));
+            let _gone = writable(data_dir).and_then(|()| fs::remove_dir_all(data_dir));
             Err(why)
         }
     }
+}
+
+/// Where a seed is made.
+struct Folders {
+    data_dir: PathBuf,
+    /// Providers of this seed alone, until they are shared.
+    private: PathBuf,
 }
 
 async fn fill(
@@ -309,13 +319,13 @@ async fn fill(
     installed: &Installed,
     inputs: &Inputs,
     token: Option<&SecretString>,
-    data_dir: &Path,
-    private: &Path,
+    folders: &Folders,
 ) -> Result<(), ToolError> {
+    let Folders { data_dir, private } = folders;
     let mut secrets = site.secrets();
     at.add_held(&mut secrets);
     let redactor = redactor_for(site, at, &secrets);
-    let mut write = vec![data_dir.to_owned(), private.to_owned()];
+    let mut write = vec![data_dir.clone(), private.clone()];
     let mut modules = Modules::Fetch;
     match &inputs.lock_file {
         Some(bytes) => {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::graph::{Because, Edge};
 use crate::domain::ids::{RepoPath, StackName};
-use crate::domain::layout::{Stack, StateAt, local_state_key};
+use crate::domain::layout::{Stack, StateAt, Tool, local_state_key};
 use crate::domain::located::{Located, Place};
 use crate::domain::unit::{Need, Runs, Source, Unit, UnitState, Units, Where};
 use crate::source::Tree;
@@ -19,6 +19,16 @@ use crate::source::terragrunt::{UNIT_FILE, UNIT_FILE_JSON, is_cache, is_unit_fil
 use crate::source::value::{Lit, Scope, resolve};
 use crate::source::walk::{Root, Walked, walk};
 use crate::source::watch::watched;
+
+/// Everything that can tell where a unit's state is.
+struct UnitAt<'a> {
+    dir: &'a RepoPath,
+    module_dir: Option<&'a RepoPath>,
+    tool: Tool,
+    declared: &'a Declared,
+    unit: &'a Unit,
+    texts: &'a Texts,
+}
 
 /// One unit needs another: kept until every stack is known.
 pub struct Needed {
@@ -113,7 +123,7 @@ impl Reader<'_> {
         defined_at: Option<Place>,
     ) {
         let dir = &declared.dir;
-        let texts = texts(&self.modules.files, dir, unit);
+        let texts = texts(self.modules.files, dir, unit);
         let mut errors = unit.errors.clone();
         let mut notices = unit.notices.clone();
         refuse_what_terragrunt_gives(declared, &mut errors);
@@ -163,7 +173,15 @@ impl Reader<'_> {
             let problem = format!("the source {} holds no file for {}", shown(source), tool.word());
             errors.push(Located::at(texts.source(dir), problem).hint("mend `source`"));
         }
-        let state = self.unit_state(dir, module_dir, tool, declared, unit, &texts, &mut errors);
+        let at = UnitAt {
+            dir,
+            module_dir,
+            tool,
+            declared,
+            unit,
+            texts: &texts,
+        };
+        let state = self.unit_state(&at, &mut errors);
         let watch = watched(dir, &declared.watch, &mut errors);
         let Walked {
             mut reads,
@@ -250,18 +268,15 @@ impl Reader<'_> {
             .collect()
     }
 
-    #[expect(clippy::too_many_arguments, reason = "everything that can tell where one state is")]
-    fn unit_state(
-        &self,
-        dir: &RepoPath,
-        module_dir: Option<&RepoPath>,
-        tool: crate::domain::layout::Tool,
-        declared: &Declared,
-        unit: &Unit,
-        texts: &Texts,
-        errors: &mut Vec<Located>,
-    ) -> StateAt {
-        let at = match &unit.state {
+    fn unit_state(&self, at: &UnitAt<'_>, errors: &mut Vec<Located>) -> StateAt {
+        let UnitAt {
+            dir,
+            declared,
+            unit,
+            texts,
+            ..
+        } = at;
+        let state = match &unit.state {
             UnitState::Unknown(why) => return StateAt::Unknown(why.clone()),
             UnitState::Remote { backend, config } => {
                 let anchored = |text: &str| text.contains(ANCHOR);
@@ -289,29 +304,22 @@ impl Reader<'_> {
                     let config: state::Config = backend.config.into_iter().map(known).collect();
                     state::of_stack(self.of.repo, dir, &backend.kind, &config, &declared.workspace)
                 }
-                None => return self.state_in_source(dir, module_dir, tool, declared, errors),
+                None => return self.state_in_source(at, errors),
             },
-            UnitState::InSource => return self.state_in_source(dir, module_dir, tool, declared, errors),
+            UnitState::InSource => return self.state_in_source(at, errors),
         };
-        at.unwrap_or_else(|problem| {
+        state.unwrap_or_else(|problem| {
             let error = Located::at(texts.remote_state(dir), problem.clone());
             errors.push(error.hint("use a path inside the repository, or another backend"));
             StateAt::Unknown(problem)
         })
     }
 
-    fn state_in_source(
-        &self,
-        dir: &RepoPath,
-        module_dir: Option<&RepoPath>,
-        tool: crate::domain::layout::Tool,
-        declared: &Declared,
-        errors: &mut Vec<Located>,
-    ) -> StateAt {
-        match module_dir {
+    fn state_in_source(&self, at: &UnitAt<'_>, errors: &mut Vec<Located>) -> StateAt {
+        match at.module_dir {
             Some(module_dir) => {
-                let module = self.modules.at(module_dir, tool);
-                self.state(dir, &module, &[], BTreeMap::new(), declared, errors)
+                let module = self.modules.at(module_dir, at.tool);
+                self.state(at.dir, &module, &[], BTreeMap::new(), at.declared, errors)
             }
             None => StateAt::Unknown("the backend stands in a source that is fetched".to_owned()),
         }
