@@ -7,8 +7,6 @@
     reason = "a bench is a user: it starts programs and reads the environment"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -17,63 +15,23 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
-use lockkeeper::domain::graph::{Because, Edge, Graph, Reads, Reason};
-use lockkeeper::domain::ids::{RepoPath, StackName};
-use lockkeeper::domain::layout::{ReadSet, Stack, StateAt, Tool};
-use lockkeeper::domain::located::Place;
 use lockkeeper::sim::control::{OpenPull, put};
 use lockkeeper::sim::state::Role;
 use lockkeeper::sim::{Options, Sim};
 use sha2::Sha256;
 
+use crate::report::Report;
+
+mod report;
+
 const REPO: &str = "acme/infra";
 const PARALLEL: usize = 4;
-
-/// One figure, with what it should be.
-struct Row {
-    what: String,
-    value: f64,
-    unit: &'static str,
-    goal: String,
-}
-
-#[derive(Default)]
-struct Report(Vec<Row>);
-
-impl Report {
-    fn add(&mut self, what: impl Into<String>, value: f64, unit: &'static str, goal: impl Into<String>) {
-        let row = Row {
-            what: what.into(),
-            value,
-            unit,
-            goal: goal.into(),
-        };
-        let json = serde_json::json!({ "what": row.what, "value": row.value, "unit": row.unit, "goal": row.goal });
-        println!("{json}");
-        self.0.push(row);
-    }
-
-    fn table(&self) -> String {
-        let mut out = format!("\n{:<58} {:>12} {:<6} goal\n", "what", "measured", "");
-        for Row {
-            what,
-            value,
-            unit,
-            goal,
-        } in &self.0
-        {
-            let _ = writeln!(out, "{what:<58} {value:>12.3} {unit:<6} {goal}");
-        }
-        out
-    }
-}
 
 fn main() {
     // cargo passes --bench; a filter would come here too.
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut report = Report::default();
     runtime.block_on(async {
-        affected(&mut report);
         acknowledgement(&mut report).await;
         let sizes = std::env::var("LOCKKEEPER_BENCH_STACKS").unwrap_or_else(|_| "1,10,50".to_owned());
         for size in sizes.split(',').filter_map(|size| size.trim().parse().ok()) {
@@ -81,63 +39,6 @@ fn main() {
         }
     });
     println!("{}", report.table());
-}
-
-/// The affected set of 100 changed stacks among 10,000 with 50,000 edges.
-fn affected(report: &mut Report) {
-    let name = |at: usize| StackName::parse(&format!("stack-{at:05}")).expect("a name");
-    let place = Place::file(RepoPath::parse("lockkeeper.yaml").expect("a path"));
-    let stacks: BTreeMap<StackName, Stack> = (0..10_000).map(|at| (name(at), stack(name(at)))).collect();
-    let mut edges = Vec::new();
-    let mut seed = 7_u64;
-    while edges.len() < 50_000 {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        let downstream = 1 + (seed >> 33) as usize % 9_999;
-        let upstream = (seed >> 17) as usize % downstream;
-        edges.push(Edge {
-            downstream: name(downstream),
-            upstream: name(upstream),
-            outputs: BTreeMap::new(),
-            reads: Reads::Unknown,
-            because: Because::Declared { place: place.clone() },
-        });
-    }
-    let (graph, errors) = Graph::build(stacks, edges);
-    assert!(errors.is_empty());
-    let changed: BTreeMap<StackName, Vec<Reason>> = (0..100)
-        .map(|at| (name(at * 100), vec![Reason::New { stack: name(at * 100) }]))
-        .collect();
-    let began = Instant::now();
-    let affected = graph.affected(changed);
-    report.add(
-        format!("affected set ({} of 10,000 stacks, 50,000 edges)", affected.len()),
-        ms(began),
-        "ms",
-        "< 50",
-    );
-}
-
-fn stack(name: StackName) -> Stack {
-    Stack {
-        dir: RepoPath::parse(name.as_str()).expect("a path"),
-        name,
-        workspace: "default".to_owned(),
-        var_files: Vec::new(),
-        backend_files: Vec::new(),
-        tool: Tool::Terraform,
-        tool_version: None,
-        required_version: Vec::new(),
-        labels: BTreeMap::new(),
-        autoplan: true,
-        reads: ReadSet::default(),
-        local_modules: BTreeSet::new(),
-        git_modules: Vec::new(),
-        state: StateAt::Unknown("not asked".to_owned()),
-        defined_at: None,
-        unit: None,
-    }
 }
 
 fn ms(since: Instant) -> f64 {

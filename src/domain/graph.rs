@@ -71,7 +71,12 @@ pub struct Edge {
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The diff touches a file that the stack reads.
-    Reads { path: RepoPath, stack: StackName },
+    Reads {
+        path: RepoPath,
+        stack: StackName,
+        #[serde(default)]
+        touch: Touch,
+    },
     /// The diff touches this many further files that the stack reads.
     MoreReads { stack: StackName, files: u32 },
     /// Its resolved definition is another than at base.
@@ -89,10 +94,37 @@ pub enum Reason {
     },
 }
 
+/// What the diff does to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Touch {
+    /// Its contents differ, or it came or went.
+    #[default]
+    Contents,
+    /// White space and comments alone differ.
+    Formatting,
+    /// It became executable, or is no longer.
+    Mode,
+    /// A submodule that names another commit.
+    Submodule,
+}
+
+impl Touch {
+    /// For people, after a reason: empty, or words in parentheses.
+    pub fn remark(self) -> &'static str {
+        match self {
+            Touch::Contents => "",
+            Touch::Formatting => " (formatting only)",
+            Touch::Mode => " (mode only)",
+            Touch::Submodule => " (the submodule is at another commit)",
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::Reads { path, stack } => write!(f, "{path} is read by {stack}"),
+            Reason::Reads { path, stack, touch } => write!(f, "{path} is read by {stack}{}", touch.remark()),
             Reason::MoreReads { stack, files } => write!(f, "and {files} more changed files are read by {stack}"),
             Reason::Redefined { stack } => write!(f, "the definition of {stack} changed in lockkeeper.yaml"),
             Reason::Resolved { stack } => write!(f, "terragrunt resolves {stack} to something else"),
@@ -359,15 +391,21 @@ impl Reach {
         edges: &[Edge],
         changed: BTreeMap<StackName, Vec<Reason>>,
     ) -> BTreeMap<StackName, Vec<Reason>> {
-        let reached: BTreeSet<&StackName> = self.reached(changed.keys(), Direction::Incoming);
-        let mut reasons: BTreeMap<StackName, BTreeSet<Reason>> =
-            reached.iter().map(|name| ((*name).clone(), BTreeSet::new())).collect();
+        let reached = self.marked(changed.keys(), Direction::Incoming);
+        let mut needs: Vec<Vec<Reason>> = vec![Vec::new(); self.names.len()];
+        // Edges mostly come sorted by their downstream: its place is looked for once.
+        let mut last: Option<(&StackName, Option<NodeIndex>)> = None;
         for edge in edges {
-            if edge.upstream != edge.downstream
-                && reached.contains(&edge.upstream)
-                && let Some(own) = reasons.get_mut(&edge.downstream)
-            {
-                own.insert(Reason::Needs {
+            let down = match last {
+                Some((name, at)) if *name == edge.downstream => at,
+                _ => self.at(&edge.downstream),
+            };
+            last = Some((&edge.downstream, down));
+            let Some(down) = down.filter(|down| reached[down.index()]) else {
+                continue;
+            };
+            if edge.upstream != edge.downstream && self.at(&edge.upstream).is_some_and(|up| reached[up.index()]) {
+                needs[down.index()].push(Reason::Needs {
                     stack: edge.downstream.clone(),
                     upstream: edge.upstream.clone(),
                     because: edge.because.word().to_owned(),
@@ -375,10 +413,18 @@ impl Reach {
             }
         }
         let mut affected: BTreeMap<StackName, Vec<Reason>> = BTreeMap::new();
-        for (name, needs) in reasons {
-            let mut own = changed.get(&name).cloned().unwrap_or_default();
+        for ((name, mut needs), _) in self
+            .names
+            .iter()
+            .zip(needs)
+            .zip(&reached)
+            .filter(|(_, reached)| **reached)
+        {
+            needs.sort();
+            needs.dedup();
+            let mut own = changed.get(name).cloned().unwrap_or_default();
             own.extend(needs);
-            affected.insert(name, own);
+            affected.insert(name.clone(), own);
         }
         affected
     }
@@ -403,6 +449,12 @@ impl Reach {
         starts: impl Iterator<Item = &'s StackName>,
         direction: Direction,
     ) -> BTreeSet<&'s StackName> {
+        let names = self.names.iter().zip(self.marked(starts, direction));
+        names.filter(|(_, seen)| *seen).map(|(name, _)| name).collect()
+    }
+
+    /// The same by place.
+    fn marked<'s>(&'s self, starts: impl Iterator<Item = &'s StackName>, direction: Direction) -> Vec<bool> {
         let mut seen = vec![false; self.names.len()];
         let mut waiting: Vec<NodeIndex> = starts.filter_map(|name| self.at(name)).collect();
         while let Some(at) = waiting.pop() {
@@ -410,8 +462,7 @@ impl Reach {
                 waiting.extend(self.needs.neighbors_directed(at, direction));
             }
         }
-        let names = self.names.iter().zip(seen).filter(|(_, seen)| *seen);
-        names.map(|(name, _)| name).collect()
+        seen
     }
 
     /// Kahn's algorithm over a sorted set: deterministic. Members of a circle are left out.

@@ -1,5 +1,6 @@
 //! Owns the layout: what a stack is and which files it reads, as described by the repository itself.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
@@ -300,7 +301,9 @@ fn only_when_named(name: &str) -> bool {
     let is =
         |ending: &str| name.ends_with(ending) || name.strip_suffix(".json").is_some_and(|stem| stem.ends_with(ending));
     let automatic = name.starts_with("terraform.tfvars") || is(".auto.tfvars");
-    (is(".tfvars") && !automatic) || is(".tfbackend")
+    // `prod.backend.hcl`, which no tool loads by itself either.
+    let backend = name.ends_with(".hcl") && name.contains("backend");
+    (is(".tfvars") && !automatic) || is(".tfbackend") || backend
 }
 
 /// Files that terraform and tofu read without being told, in any directory of a module.
@@ -321,7 +324,8 @@ fn loaded_by_the_tool(name: &str) -> bool {
 
 /// The read sets of many stacks, indexed by directory: who reads this file?
 pub struct Readers<'a> {
-    sets: Vec<(&'a StackName, &'a ReadSet, Option<Compiled>)>,
+    /// Compiling patterns is dear, and most are never asked: each is compiled when the first file may match.
+    sets: Vec<(&'a StackName, &'a ReadSet, OnceCell<Compiled>)>,
     by_dir: HashMap<&'a RepoPath, Vec<usize>>,
     by_file: HashMap<&'a RepoPath, Vec<usize>>,
     /// By the directory that a pattern's literal beginning names.
@@ -351,8 +355,7 @@ impl<'a> Readers<'a> {
                     .or_default()
                     .push(at);
             }
-            let compiled = (!set.patterns.is_empty()).then(|| set.compiled());
-            readers.sets.push((name, set, compiled));
+            readers.sets.push((name, set, OnceCell::new()));
         }
         readers
     }
@@ -376,14 +379,14 @@ impl<'a> Readers<'a> {
         }
         let reads = |at: &usize| {
             let (_, set, compiled) = &self.sets[*at];
-            set.reads_with(path, |path| compiled.as_ref().and_then(|compiled| compiled.says(path)))
+            set.reads_with(path, |path| compiled.get_or_init(|| set.compiled()).says(path))
         };
         candidates.into_iter().filter(reads).map(|at| self.sets[at].0).collect()
     }
 }
 
 /// `/infra/app/**/*.json` → `infra/app`: the deepest directory that every match lies in or is.
-fn literal_prefix(glob: &str) -> String {
+pub fn literal_prefix(glob: &str) -> String {
     let special = |part: &&str| !part.contains(['*', '?', '[', '\\', '{']);
     let anchored = glob.strip_prefix('/').unwrap_or(glob);
     let parts: Vec<&str> = anchored

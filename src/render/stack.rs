@@ -166,7 +166,9 @@ pub fn why(stack: &StackRun) -> String {
 fn reason(of: &StackRun, reason: &Reason) -> String {
     let own = &of.stack.name;
     match reason {
-        Reason::Reads { path, stack } if stack == own => format!("{} changed", markdown::code(path.as_str())),
+        Reason::Reads { path, stack, touch } if stack == own => {
+            format!("{} changed{}", markdown::code(path.as_str()), touch.remark())
+        }
         Reason::Resolved { stack } if stack == own => "terragrunt resolves it to something else".to_owned(),
         Reason::Redefined { stack } if stack == own => "redefined in `lockkeeper.yaml`".to_owned(),
         Reason::New { stack } if stack == own => "new".to_owned(),

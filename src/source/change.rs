@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::graph::{Edge, Graph, Reach, Reason};
+use crate::domain::graph::{Edge, Graph, Reach, Reason, Touch};
 use crate::domain::ids::{RepoPath, StackName};
 use crate::domain::layout::{Deleted, Readers, Stack};
 use crate::domain::located::{Located, Place};
-use crate::source::Change;
 use crate::source::config::FILE;
+use crate::source::formatting::is_formatting;
 use crate::source::layout::Layout;
+use crate::source::{Change, Entry, Kind, Tree};
 
 /// How the stacks of base are found again in the merged tree.
 pub struct Matching {
@@ -16,17 +17,16 @@ pub struct Matching {
     forward: BTreeMap<StackName, Vec<StackName>>,
     /// Name in the merged tree → base's names; the best match first.
     back: BTreeMap<StackName, Vec<StackName>>,
+    /// As `back`, with every stack of base that could be meant: nobody sheds a label by a likeness.
+    labels: BTreeMap<StackName, Vec<StackName>>,
 }
 
 impl Matching {
     /// By state, by directory and workspace, by name, in this order.
     pub fn of(base: &Layout, merged: &Layout) -> Matching {
-        let mut by_key: BTreeMap<&str, Vec<&StackName>> = BTreeMap::new();
+        let by_key = by_key(merged);
         let mut by_place: BTreeMap<(&RepoPath, &str), Vec<&StackName>> = BTreeMap::new();
         for stack in merged.stacks.values() {
-            if let Some(key) = stack.state.key() {
-                by_key.entry(key.as_str()).or_default().push(&stack.name);
-            }
             by_place
                 .entry((&stack.dir, &stack.workspace))
                 .or_default()
@@ -59,15 +59,28 @@ impl Matching {
             best_of_base.entry(base).or_insert(*rank);
             best_of_merged.entry(merged).or_insert(*rank);
         }
+        let siblings = Siblings {
+            base,
+            merged,
+            base_keys: self::by_key(base),
+            merged_keys: by_key,
+        };
         let mut matching = Matching {
             forward: BTreeMap::new(),
             back: BTreeMap::new(),
+            labels: BTreeMap::new(),
+        };
+        let add = |to: &mut BTreeMap<StackName, Vec<StackName>>, from: &StackName, name: &StackName| {
+            to.entry(from.clone()).or_default().push(name.clone());
         };
         // Two environments of one directory share a place; where both ends are better matched, it says nothing.
         for (rank, base, merged) in pairs {
             if best_of_base[base] == rank || best_of_merged[merged] == rank {
-                matching.forward.entry(base.clone()).or_default().push(merged.clone());
-                matching.back.entry(merged.clone()).or_default().push(base.clone());
+                add(&mut matching.labels, merged, base);
+                if rank == 0 || base == merged || !siblings.are(base, merged) {
+                    add(&mut matching.forward, base, merged);
+                    add(&mut matching.back, merged, base);
+                }
             }
         }
         matching
@@ -82,11 +95,48 @@ impl Matching {
     }
 }
 
+/// Names by the key of the state.
+fn by_key(layout: &Layout) -> BTreeMap<&str, Vec<&StackName>> {
+    let mut by_key: BTreeMap<&str, Vec<&StackName>> = BTreeMap::new();
+    for stack in layout.stacks.values() {
+        if let Some(key) = stack.state.key() {
+            by_key.entry(key.as_str()).or_default().push(&stack.name);
+        }
+    }
+    by_key
+}
+
+/// Tells environments of one directory from each other: a stack that came or went beside one that stayed.
+struct Siblings<'a> {
+    base: &'a Layout,
+    merged: &'a Layout,
+    base_keys: BTreeMap<&'a str, Vec<&'a StackName>>,
+    merged_keys: BTreeMap<&'a str, Vec<&'a StackName>>,
+}
+
+impl Siblings<'_> {
+    /// Whether these two, which share a place, are known to be different stacks of it.
+    fn are(&self, base: &StackName, merged: &StackName) -> bool {
+        let (old, new) = (&self.base.stacks[base], &self.merged.stacks[merged]);
+        let (Some(old_key), Some(new_key)) = (old.state.key(), new.state.key()) else {
+            return false;
+        };
+        let same_place = |other: &Stack| other.dir == old.dir && other.workspace == old.workspace;
+        let stayed = |keys: &BTreeMap<&str, Vec<&StackName>>, layout: &Layout, key: &str| {
+            let names = keys.get(key).into_iter().flatten();
+            names.into_iter().any(|name| same_place(&layout.stacks[*name]))
+        };
+        old_key != new_key
+            && (stayed(&self.merged_keys, self.merged, old_key.as_str())
+                || stayed(&self.base_keys, self.base, new_key.as_str()))
+    }
+}
+
 /// Gives stacks that exist at base base's labels, and says where the pull request wrote others.
 pub fn take_labels(base: &Layout, merged: &mut Layout, matching: &Matching) -> Vec<Located> {
     let mut notices = Vec::new();
     for stack in merged.stacks.values_mut() {
-        let bases = matching.bases(&stack.name);
+        let bases = matching.labels.get(&stack.name).map_or(&[][..], Vec::as_slice);
         if bases.is_empty() {
             continue;
         }
@@ -119,17 +169,62 @@ pub struct Effect {
 /// More read files than anybody reads of; the rest is counted.
 const MAX_READS: usize = 20;
 
+/// Files of one pull request that are compared for formatting; the rest are said to have changed.
+const MAX_COMPARED: usize = 500;
+/// Larger than a file that a person formats.
+const MAX_COMPARED_BYTES: usize = 1 << 20;
+
+/// Each path of the diff, with what is done to it.
+pub fn touches(base: &Tree, merged: &Tree, changes: &[Change]) -> BTreeMap<RepoPath, Touch> {
+    let mut compared = 0;
+    let mut touches = BTreeMap::new();
+    for change in changes {
+        let touch = match (&change.old, &change.new) {
+            (Some(old), Some(new)) if old == new => {
+                let touch = touch(base, merged, new, compared < MAX_COMPARED);
+                compared += 1;
+                touch
+            }
+            _ => Touch::Contents,
+        };
+        for path in change.old.iter().chain(&change.new) {
+            touches.insert(path.clone(), touch);
+        }
+    }
+    touches
+}
+
+fn touch(base: &Tree, merged: &Tree, path: &RepoPath, compare: bool) -> Touch {
+    let (Some(old), Some(new)) = (base.entries.get(path), merged.entries.get(path)) else {
+        return Touch::Contents;
+    };
+    match (old.kind, new.kind, old.blob == new.blob) {
+        (Kind::Submodule, Kind::Submodule, false) => Touch::Submodule,
+        (Kind::File, Kind::Executable, true) | (Kind::Executable, Kind::File, true) => Touch::Mode,
+        (Kind::File | Kind::Executable, Kind::File | Kind::Executable, false) if compare => {
+            let bytes = |tree: &'_ Tree, entry: &Entry| tree.blobs.get(&entry.blob).cloned();
+            let pair = bytes(base, old).zip(bytes(merged, new));
+            let pair = pair.filter(|(old, new)| old.len().max(new.len()) <= MAX_COMPARED_BYTES);
+            match pair.is_some_and(|(old, new)| is_formatting(path.file_name(), &old, &new)) {
+                true => Touch::Formatting,
+                false => Touch::Contents,
+            }
+        }
+        _ => Touch::Contents,
+    }
+}
+
 /// Computes the effect over the union of both layouts, so that removing a stack or an edge hides nothing.
 pub fn effect(
     base: &Layout,
     merged: &Layout,
     graph: &Graph,
     matching: &Matching,
-    changes: &[Change],
+    touches: &BTreeMap<RepoPath, Touch>,
     file_differs: bool,
 ) -> Effect {
     let mut effect = Effect::default();
-    let mut seeds = touched(base, merged, matching, changes);
+    let mut seeds = touched(base, merged, matching, touches);
     for (name, definition) in &merged.definitions {
         let bases = matching.bases(name);
         let own = |reason: Reason| (name.clone(), reason);
@@ -207,12 +302,12 @@ fn touched(
     base: &Layout,
     merged: &Layout,
     matching: &Matching,
-    changes: &[Change],
+    touches: &BTreeMap<RepoPath, Touch>,
 ) -> BTreeMap<StackName, BTreeSet<Reason>> {
     let base_readers = Readers::new(base.stacks.iter().map(|(name, stack)| (name, &stack.reads)));
     let merged_readers = Readers::new(merged.stacks.iter().map(|(name, stack)| (name, &stack.reads)));
     let mut seeds = BTreeMap::new();
-    for path in changes.iter().flat_map(|change| change.old.iter().chain(&change.new)) {
+    for (path, touch) in touches {
         for name in base_readers.of(path) {
             let alone = std::slice::from_ref(name);
             let names = match matching.merged(name) {
@@ -220,20 +315,21 @@ fn touched(
                 names => names,
             };
             for name in names {
-                add(&mut seeds, read_by(path, name));
+                add(&mut seeds, read_by(path, name, *touch));
             }
         }
         for name in merged_readers.of(path) {
-            add(&mut seeds, read_by(path, name));
+            add(&mut seeds, read_by(path, name, *touch));
         }
     }
     seeds
 }
 
-fn read_by(path: &RepoPath, name: &StackName) -> (StackName, Reason) {
+fn read_by(path: &RepoPath, name: &StackName, touch: Touch) -> (StackName, Reason) {
     let reason = Reason::Reads {
         path: path.clone(),
         stack: name.clone(),
+        touch,
     };
     (name.clone(), reason)
 }

@@ -1,13 +1,15 @@
 //! Owns the finding of edges: declared ones, and remote states that are another stack's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crate::domain::graph::{Because, Edge, Reads};
-use crate::domain::ids::{LockKey, RepoId, StackName};
+use crate::domain::ids::{LockKey, StackName};
 use crate::domain::layout::Stack;
 use crate::domain::located::{Located, Place};
 use crate::source::config::Declared;
-use crate::source::state;
+use crate::source::module::Module;
+use crate::source::part::Part;
 use crate::source::walk::StateRead;
 
 /// The edges of one tree, and what is wrong with them.
@@ -26,36 +28,31 @@ pub struct Looking {
     pub place: Place,
 }
 
-/// Outputs and variables of a stack's root module; `None` where its files do not parse.
-pub type Interface = Option<(BTreeSet<String>, BTreeSet<String>)>;
-
 /// Finds every edge between these stacks.
 pub fn edges(
-    repo: RepoId,
     stacks: &BTreeMap<StackName, Stack>,
     declared: &[Declared],
-    states: &BTreeMap<StackName, Vec<StateRead>>,
-    interface: &impl Fn(&Stack) -> Interface,
+    parts: &BTreeMap<StackName, Arc<Part>>,
+    root_module: &dyn Fn(&Stack) -> Arc<Module>,
 ) -> Joined {
     let mut joined = Joined::default();
+    let by_place: BTreeMap<&Place, &Declared> = declared.iter().map(|declared| (&declared.at, declared)).collect();
     for stack in stacks.values() {
-        let own = declared
-            .iter()
-            .find(|declared| stack.defined_at.as_ref() == Some(&declared.at));
+        let own = stack.defined_at.as_ref().and_then(|place| by_place.get(place));
         if let Some(own) = own {
-            declared_edges(stack, own, stacks, interface, &mut joined);
+            declared_edges(stack, own, stacks, root_module, &mut joined);
         }
     }
-    let mut by_key: BTreeMap<&LockKey, Vec<&Stack>> = BTreeMap::new();
+    let mut by_key: HashMap<&LockKey, Vec<&Stack>> = HashMap::new();
     for stack in stacks.values() {
         if let Some(key) = stack.state.key() {
             by_key.entry(key).or_default().push(stack);
         }
     }
-    for (name, reads) in states {
-        for read in reads {
+    for (name, part) in parts {
+        for read in &part.states {
             let stack = &stacks[name];
-            remote_edges(repo, stack, read, &by_key, interface, &mut joined);
+            remote_edges(stack, read, &by_key, root_module, &mut joined);
         }
     }
     joined
@@ -65,16 +62,16 @@ fn declared_edges(
     stack: &Stack,
     own: &Declared,
     stacks: &BTreeMap<StackName, Stack>,
-    interface: &impl Fn(&Stack) -> Interface,
+    root_module: &dyn Fn(&Stack) -> Arc<Module>,
     joined: &mut Joined,
 ) {
     for dependency in &own.depends_on {
         let upstream = stacks.get(&dependency.stack);
-        let upstream_interface = upstream.and_then(interface);
-        let own_interface = interface(stack);
+        let upstream_module = upstream.map(root_module).filter(|module| module.errors.is_empty());
+        let own_module = Some(root_module(stack)).filter(|module| module.errors.is_empty());
         for (output, variable) in &dependency.outputs {
-            if let Some((outputs, _)) = &upstream_interface
-                && !outputs.contains(output)
+            if let Some(module) = &upstream_module
+                && !module.outputs.contains(output)
             {
                 let problem = format!("{} has no output `{output}`", dependency.stack);
                 let hint = format!("add `output \"{output}\"` there, or mend the name");
@@ -83,8 +80,8 @@ fn declared_edges(
                     Located::at(dependency.at.clone(), problem).hint(hint),
                 ));
             }
-            if let Some((_, variables)) = &own_interface
-                && !variables.contains(variable)
+            if let Some(module) = &own_module
+                && !module.variables.contains_key(variable)
             {
                 let problem = format!("{} has no variable `{variable}`", stack.name);
                 let hint = format!("add `variable \"{variable}\"` to it, or mend the name");
@@ -107,24 +104,20 @@ fn declared_edges(
 }
 
 fn remote_edges(
-    repo: RepoId,
     stack: &Stack,
     read: &StateRead,
-    by_key: &BTreeMap<&LockKey, Vec<&Stack>>,
-    interface: &impl Fn(&Stack) -> Interface,
+    by_key: &HashMap<&LockKey, Vec<&Stack>>,
+    root_module: &dyn Fn(&Stack) -> Arc<Module>,
     joined: &mut Joined,
 ) {
-    let key = match read
-        .at
-        .as_ref()
-        .map_err(Clone::clone)
-        .and_then(|target| state::of_read(repo, &stack.dir, target))
-    {
+    let key = match &read.key {
         Ok(key) => key,
         Err(why) => {
             let problem = format!(
-                "which state data.terraform_remote_state.{} of {} looks into could not be told: {why}",
-                read.name, stack.name
+                "which state data.{}.{} of {} looks into could not be told: {why}",
+                read.kind.word(),
+                read.name,
+                stack.name
             );
             let hint = "if it is a stack of this repository, name it under `depends_on` in lockkeeper.yaml";
             joined
@@ -135,13 +128,17 @@ fn remote_edges(
     };
     // A stack that looks into its own state needs nobody for it.
     for upstream in by_key
-        .get(&key)
+        .get(key)
         .into_iter()
         .flatten()
         .filter(|upstream| upstream.name != stack.name)
     {
-        if let (Reads::Named(names), Some((outputs, _))) = (&read.reads, interface(upstream)) {
-            for missing in names.difference(&outputs) {
+        // Of a repeated block nobody knows which instance reads which output.
+        if let (Reads::Named(names), false) = (&read.reads, read.is_repeated)
+            && let module = root_module(upstream)
+            && module.errors.is_empty()
+        {
+            for missing in names.difference(&module.outputs) {
                 let problem = format!(
                     "{} reads the output `{missing}` of {}, which has none of that name",
                     stack.name, upstream.name
@@ -165,7 +162,7 @@ fn remote_edges(
     }
     joined.looking.push(Looking {
         stack: stack.name.clone(),
-        key,
+        key: key.clone(),
         place: read.place.clone(),
     });
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::source::value::Value;
+use crate::source::value::{Locals, Value};
 
 /// The facts of one `.tf`, `.tofu` or `.tf.json` file; they depend on its bytes alone.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -13,16 +13,21 @@ pub struct Facts {
     pub required_version: Vec<(String, Option<u32>)>,
     /// Lines of `provider` blocks.
     pub providers: Vec<Option<u32>>,
+    /// With the value that `default` gives, if one is given.
     pub variables: BTreeMap<String, Option<Value>>,
-    pub locals: BTreeMap<String, Value>,
+    pub locals: Locals,
     pub outputs: BTreeSet<String>,
     pub calls: Vec<Call>,
     pub remote_states: Vec<RemoteState>,
     pub files: Vec<FileRead>,
-    /// Reads of `data.terraform_remote_state.NAME`: which output, or `None` where it is not told.
-    pub state_reads: Vec<(String, Option<String>)>,
+    /// Mentions of remote states, locals and variables.
+    pub references: BTreeSet<Reference>,
+    /// Objects that it makes or looks up by a name.
+    pub named: Vec<Named>,
     /// Whether it holds a resource, data or module block.
     pub has_content: bool,
+    /// Whether it asks for the name of its workspace.
+    pub asks_workspace: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,18 +52,165 @@ pub struct Call {
     pub name: String,
     pub source: Option<Value>,
     pub arguments: BTreeMap<String, Value>,
+    pub repeat: Option<Repeat>,
     pub line: Option<u32>,
 }
 
-/// A `data "terraform_remote_state"` block.
+/// A block that stands for several.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Repeat {
+    ForEach(Value),
+    Count(Value),
+}
+
+/// A block that looks into another state: `data "terraform_remote_state"` or `data "tfe_outputs"`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RemoteState {
+    pub kind: StateKind,
     pub name: String,
     pub backend: Value,
     pub config: Value,
     pub workspace: Option<Value>,
+    pub repeat: Option<Repeat>,
     pub line: Option<u32>,
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StateKind {
+    RemoteState,
+    TfeOutputs,
+}
+
+impl StateKind {
+    pub fn of(word: &str) -> Option<StateKind> {
+        match word {
+            "terraform_remote_state" => Some(StateKind::RemoteState),
+            "tfe_outputs" => Some(StateKind::TfeOutputs),
+            _ => None,
+        }
+    }
+
+    /// The type of the data block.
+    pub fn word(self) -> &'static str {
+        match self {
+            StateKind::RemoteState => "terraform_remote_state",
+            StateKind::TfeOutputs => "tfe_outputs",
+        }
+    }
+
+    /// The attributes under which the outputs are found.
+    pub fn outputs(self) -> &'static [&'static str] {
+        match self {
+            StateKind::RemoteState => &["outputs"],
+            StateKind::TfeOutputs => &["values", "nonsensitive_values"],
+        }
+    }
+}
+
+impl RemoteState {
+    /// A block's attributes; those of `tfe_outputs` say what a `remote` backend would.
+    pub fn of(kind: StateKind, name: &str, mut attributes: BTreeMap<String, Value>, line: Option<u32>) -> RemoteState {
+        let repeat = Repeat::take(&mut attributes);
+        let text = |text: &str| Value::Text(text.to_owned());
+        let (backend, config, workspace) = match kind {
+            StateKind::RemoteState => (
+                attributes.remove("backend").unwrap_or(Value::Null),
+                attributes.remove("config").unwrap_or(Value::Map(Vec::new())),
+                attributes.remove("workspace"),
+            ),
+            StateKind::TfeOutputs => {
+                let mut config = Vec::new();
+                config.extend(
+                    attributes
+                        .remove("organization")
+                        .map(|value| (text("organization"), value)),
+                );
+                if let Some(value) = attributes.remove("workspace") {
+                    config.push((text("workspaces"), Value::Map(vec![(text("name"), value)])));
+                }
+                (text("remote"), Value::Map(config), None)
+            }
+        };
+        RemoteState {
+            kind,
+            name: name.to_owned(),
+            backend,
+            config,
+            workspace,
+            repeat,
+            line,
+        }
+    }
+}
+
+impl Repeat {
+    /// Takes `for_each` or `count` out of a block's attributes.
+    pub fn take(attributes: &mut BTreeMap<String, Value>) -> Option<Repeat> {
+        let each = attributes.remove("for_each").map(Repeat::ForEach);
+        each.or_else(|| attributes.remove("count").map(Repeat::Count))
+    }
+}
+
+/// What a mention begins with.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    State(StateKind, String),
+    Local(String),
+    Var(String),
+}
+
+/// A mention of something that may be, or may hold, a remote state: `data.terraform_remote_state.net.outputs.vpc`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reference {
+    pub origin: Origin,
+    /// What follows the name; `None` is an index or a splat that only a plan knows. No more than [`MAX_STEPS`].
+    pub steps: Vec<Option<String>>,
+    pub what_for: Use,
+}
+
+/// An output's name is at most the third step after the state's name; locals and arguments may stand before it.
+pub const MAX_STEPS: usize = 8;
+
+/// What becomes of what is mentioned.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Use {
+    Read,
+    /// It is all that this local is.
+    Local(String),
+    /// It is all that this argument of that module call is.
+    Argument {
+        call: String,
+        name: String,
+    },
+}
+
+/// A `resource` or `data` block that names a thing in the world.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Named {
+    pub is_data: bool,
+    /// The type: `aws_vpc`.
+    pub kind: String,
+    pub label: String,
+    /// The naming attributes that it has, of [`NAMING`].
+    pub values: Vec<(&'static str, Value)>,
+    pub line: Option<u32>,
+}
+
+/// Attributes by which providers' data sources find what a resource of the same type made. `tags.Name` is AWS's.
+pub const NAMING: &[&str] = &[
+    "name",
+    "bucket",
+    "domain",
+    "domain_name",
+    "function_name",
+    "cluster_name",
+    "cluster_identifier",
+    "db_instance_identifier",
+    "alias",
+    "family",
+    "display_name",
+    "tags.Name",
+];
 
 /// How a file is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +221,8 @@ pub enum How {
     Set,
     /// A text that begins with `path.module` or `path.root`.
     Mention,
+    /// A literal path in an attribute of [`PATHS`]: read where the repository has it.
+    Attribute,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -79,6 +233,9 @@ pub struct FileRead {
     pub pattern: Option<Value>,
     pub line: Option<u32>,
 }
+
+/// Attributes of resources and data sources that name a file or directory to read.
+pub const PATHS: &[&str] = &["filename", "source", "source_dir", "source_file"];
 
 /// Functions that read the file their first argument names.
 pub const READERS: &[&str] = &[
@@ -105,9 +262,15 @@ impl Facts {
             let line_number = u32::try_from(at + 1).ok();
             let line = line.trim_start();
             let opens = |word: &str| line.starts_with(word) && line.contains('{');
-            if opens("provider \"") || opens("provider{") {
+            let has = |word: &str| line.starts_with('"') && line.contains(word);
+            if opens("provider \"") || opens("provider{") || has("\"provider\":") {
                 facts.providers.push(line_number);
-            } else if opens("backend \"") || opens("cloud {") || opens("cloud{") {
+            } else if opens("backend \"")
+                || opens("cloud {")
+                || opens("cloud{")
+                || has("\"backend\":")
+                || has("\"cloud\":")
+            {
                 facts.backends.push(Backend {
                     kind: String::new(),
                     config: BTreeMap::new(),

@@ -1,16 +1,20 @@
 //! Owns the view of one tree: directories, symlinks and texts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::domain::ids::RepoPath;
-use crate::source::{Kind, Tree};
+use crate::source::{Entry, Kind, Tree};
 
 /// One tree, indexed by directory.
 pub struct Files<'a> {
-    tree: &'a Tree,
+    pub tree: &'a Tree,
     /// Files (and links, and submodules) directly in each directory; every ancestor is a directory too.
     dirs: HashMap<&'a str, Vec<&'a RepoPath>>,
+    /// The directories directly in each directory that has any.
+    folders: HashMap<&'a str, BTreeSet<&'a str>>,
+    /// Every link, sorted.
+    links: Vec<&'a RepoPath>,
 }
 
 /// Where a path leads.
@@ -46,6 +50,7 @@ const MAX_LINKS: usize = 40;
 impl<'a> Files<'a> {
     pub fn new(tree: &'a Tree) -> Self {
         let mut dirs: HashMap<&str, Vec<&RepoPath>> = HashMap::from([("", Vec::new())]);
+        let mut folders: HashMap<&str, BTreeSet<&str>> = HashMap::new();
         for path in tree.entries.keys() {
             let mut parent = parent(path.as_str());
             match dirs.get_mut(parent) {
@@ -54,7 +59,9 @@ impl<'a> Files<'a> {
                     dirs.insert(parent, vec![path]);
                     // The loop ends at the first ancestor that is known: every directory is entered once.
                     while !parent.is_empty() {
+                        let folder = parent;
                         parent = self::parent(parent);
+                        folders.entry(parent).or_default().insert(folder);
                         if dirs.contains_key(parent) {
                             break;
                         }
@@ -63,7 +70,23 @@ impl<'a> Files<'a> {
                 }
             }
         }
-        Files { tree, dirs }
+        let is_link = |(_, entry): &(&RepoPath, &Entry)| entry.kind == Kind::Symlink;
+        let links = tree.entries.iter().filter(is_link).map(|(path, _)| path).collect();
+        Files {
+            tree,
+            dirs,
+            folders,
+            links,
+        }
+    }
+
+    /// The links that lie in a directory, at any depth.
+    pub fn links_within(&self, dir: &RepoPath) -> impl Iterator<Item = &'a RepoPath> {
+        let first = self.links.partition_point(|link| link.as_str() < dir.as_str());
+        let rest = self.links[first..].iter().copied();
+        // Between `a` and `a/x` may sort `a-b`: what begins with the name is looked at, and no more.
+        rest.take_while(|link| link.as_str().starts_with(dir.as_str()))
+            .filter(|link| link.is_within(dir))
     }
 
     /// Every directory, in no order.
@@ -74,6 +97,21 @@ impl<'a> Files<'a> {
     /// What lies directly in a real directory; links are not followed.
     pub fn in_directory(&self, dir: &RepoPath) -> &[&'a RepoPath] {
         self.dirs.get(dir.as_str()).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether any directory lies directly in a real directory.
+    pub fn has_folders(&self, dir: &RepoPath) -> bool {
+        self.folders.contains_key(dir.as_str())
+    }
+
+    /// The directories directly in a real directory, sorted.
+    pub fn folders_in(&self, dir: &RepoPath) -> Vec<RepoPath> {
+        self.folders
+            .get(dir.as_str())
+            .into_iter()
+            .flatten()
+            .map(|folder| RepoPath::parse(folder).expect("a directory of a tree is a path"))
+            .collect()
     }
 
     /// The object's name of a plain file.
@@ -151,7 +189,6 @@ fn parent(path: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Entry;
 
     fn path(text: &str) -> RepoPath {
         RepoPath::parse(text).expect("a path")

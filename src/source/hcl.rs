@@ -1,23 +1,37 @@
 //! Owns the reading of one HCL file into facts.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use hcl_edit::Span;
-use hcl_edit::expr::{Expression, FuncCall, ObjectKey, Traversal, TraversalOperator};
+use hcl_edit::expr::Expression;
 use hcl_edit::structure::{Block, Body, Structure};
-use hcl_edit::template::{Element, HeredocTemplate, StringTemplate, Template};
-use hcl_edit::visit::{Visit, visit_func_call, visit_heredoc_template, visit_string_template, visit_traversal};
 
-use crate::source::facts::{Backend, Broken, Call, Facts, FileRead, How, READERS, RemoteState};
+use crate::source::expression::Text;
+use crate::source::facts::{Backend, Broken, Call, Facts, NAMING, Named, RemoteState, Repeat, StateKind};
+use crate::source::references::{self, Found};
 use crate::source::value::Value;
 
 /// Facts of one file's text. A file that does not parse has facts that say so.
 pub fn facts(text: &str) -> Facts {
     match parsed(text) {
         Ok(body) => {
-            let mut reader = Reader::new(text);
+            let mut reader = Reader {
+                text: Text::new(text),
+                facts: Facts::default(),
+            };
             reader.body(&body);
-            reader.facts
+            // References stand anywhere: in resources, outputs, nested blocks.
+            let Found {
+                files,
+                references,
+                asks_workspace,
+            } = references::of_body(&reader.text, &body);
+            Facts {
+                files,
+                references,
+                asks_workspace,
+                ..reader.facts
+            }
         }
         Err(broken) => Facts::guessed(text, broken),
     }
@@ -26,29 +40,24 @@ pub fn facts(text: &str) -> Facts {
 /// The attributes of a `.tfvars` or backend file.
 pub fn attributes(text: &str) -> Result<BTreeMap<String, Value>, Broken> {
     let body = parsed(text)?;
-    let reader = Reader::new(text);
-    Ok(body
-        .attributes()
-        .map(|attr| (attr.key.to_string(), reader.value(&attr.value)))
-        .collect())
+    let text = Text::new(text);
+    Ok(attributes_of(&text, &body))
 }
 
 /// A template's text, as JSON files hold it; what does not parse is text.
-pub fn template(text: &str) -> (Value, Facts) {
-    let mut reader = Reader::new(text);
+pub fn template(text: &str) -> (Value, Found) {
     match hcl_edit::parser::parse_template(text) {
         Ok(template) => {
-            let value = reader.template(&template);
-            reader.mention(&value, None);
-            reader.visit_template(&template);
-            reader.facts.files.iter_mut().for_each(|file| file.line = None);
-            (value, reader.facts)
+            let text = Text::new(text);
+            let value = text.template(&template);
+            let mut found = references::of_template(&text, &template, &value);
+            found.files.iter_mut().for_each(|file| file.line = None);
+            (value, found)
         }
-        Err(_) => (Value::Text(text.to_owned()), Facts::default()),
+        Err(_) => (Value::Text(text.to_owned()), Found::default()),
     }
 }
 
-/// The syntax of a file.
 pub(in crate::source) fn parsed(text: &str) -> Result<Body, Broken> {
     // The parser bounds its own nesting (64 expressions, 128 operators), so it cannot exhaust the stack.
     hcl_edit::parser::parse_body(text).map_err(|error| Broken {
@@ -58,42 +67,18 @@ pub(in crate::source) fn parsed(text: &str) -> Result<Body, Broken> {
     })
 }
 
-/// Reads expressions, and knows where they stand.
-pub(in crate::source) struct Reader<'s> {
-    text: &'s str,
-    /// The byte at which each line begins.
-    lines: Vec<usize>,
+fn attributes_of(text: &Text<'_>, body: &Body) -> BTreeMap<String, Value> {
+    body.attributes()
+        .map(|attr| (attr.key.to_string(), text.value(&attr.value)))
+        .collect()
+}
+
+struct Reader<'s> {
+    text: Text<'s>,
     facts: Facts,
 }
 
-impl<'s> Reader<'s> {
-    pub(in crate::source) fn new(text: &'s str) -> Self {
-        let breaks = text
-            .bytes()
-            .enumerate()
-            .filter(|(_, byte)| *byte == b'\n')
-            .map(|(at, _)| at + 1);
-        Reader {
-            text,
-            lines: std::iter::once(0).chain(breaks).collect(),
-            facts: Facts::default(),
-        }
-    }
-
-    pub(in crate::source) fn line(&self, node: &impl Span) -> Option<u32> {
-        let start = node.span()?.start;
-        u32::try_from(self.lines.partition_point(|begin| *begin <= start)).ok()
-    }
-
-    fn source(&self, node: &impl Span) -> String {
-        let text = node
-            .span()
-            .and_then(|span| self.text.get(span))
-            .unwrap_or("an expression");
-        let first = text.trim().lines().next().unwrap_or_default();
-        first.chars().take(60).collect()
-    }
-
+impl Reader<'_> {
     fn body(&mut self, body: &Body) {
         for structure in body {
             match structure {
@@ -101,17 +86,16 @@ impl<'s> Reader<'s> {
                 Structure::Attribute(_) => {}
             }
         }
-        // References stand anywhere: in resources, outputs, nested blocks.
-        self.visit_body(body);
     }
 
     fn block(&mut self, block: &Block) {
         let labels: Vec<&str> = block.labels.iter().map(|label| label.as_str()).collect();
         match (block.ident.as_str(), labels.as_slice()) {
             ("terraform", []) => self.settings(&block.body),
-            ("provider", [_]) => self.facts.providers.push(self.line(block)),
+            ("provider", [_]) => self.facts.providers.push(self.text.line(block)),
             ("variable", [name]) => {
-                let default = block.body.get_attribute("default").map(|attr| self.value(&attr.value));
+                let default = block.body.get_attribute("default");
+                let default = default.map(|attr| self.text.value(&attr.value));
                 self.facts.variables.insert((*name).to_owned(), default);
             }
             ("output", [name]) => {
@@ -119,41 +103,51 @@ impl<'s> Reader<'s> {
             }
             ("locals", []) => {
                 for attr in block.body.attributes() {
-                    self.facts.locals.insert(attr.key.to_string(), self.value(&attr.value));
+                    let value = Arc::new(self.text.value(&attr.value));
+                    self.facts.locals.insert(attr.key.to_string(), value);
                 }
             }
             ("module", [name]) => {
                 self.facts.has_content = true;
-                let mut arguments = self.attributes(&block.body);
-                let source_line = block.body.get_attribute("source").and_then(|attr| self.line(attr));
+                let mut arguments = attributes_of(&self.text, &block.body);
+                let source_line = block.body.get_attribute("source").and_then(|attr| self.text.line(attr));
                 self.facts.calls.push(Call {
                     name: (*name).to_owned(),
                     source: arguments.remove("source"),
+                    repeat: Repeat::take(&mut arguments),
                     arguments,
-                    line: source_line.or_else(|| self.line(block)),
+                    line: source_line.or_else(|| self.text.line(block)),
                 });
             }
-            ("data", ["terraform_remote_state", name]) => {
+            ("data", [kind, name]) => {
                 self.facts.has_content = true;
-                let mut attributes = self.attributes(&block.body);
-                self.facts.remote_states.push(RemoteState {
-                    name: (*name).to_owned(),
-                    backend: attributes.remove("backend").unwrap_or(Value::Null),
-                    config: attributes.remove("config").unwrap_or(Value::Map(Vec::new())),
-                    workspace: attributes.remove("workspace"),
-                    line: self.line(block),
-                });
+                match StateKind::of(kind) {
+                    Some(kind) => {
+                        let attributes = attributes_of(&self.text, &block.body);
+                        let line = self.text.line(block);
+                        self.facts
+                            .remote_states
+                            .push(RemoteState::of(kind, name, attributes, line));
+                    }
+                    None => self.named(true, kind, name, block),
+                }
+            }
+            ("resource", [kind, name]) => {
+                self.facts.has_content = true;
+                self.named(false, kind, name, block);
             }
             ("data" | "resource" | "ephemeral", _) => self.facts.has_content = true,
+            // A check may hold a data source of its own.
+            ("check", [_]) => block.body.blocks().for_each(|inner| self.block(inner)),
             _ => {}
         }
     }
 
     fn settings(&mut self, body: &Body) {
         if let Some(attr) = body.get_attribute("required_version")
-            && let Value::Text(text) = self.value(&attr.value)
+            && let Value::Text(text) = self.text.value(&attr.value)
         {
-            self.facts.required_version.push((text, self.line(attr)));
+            self.facts.required_version.push((text, self.text.line(attr)));
         }
         for block in body.blocks() {
             let kind = match (block.ident.as_str(), block.labels.first()) {
@@ -161,9 +155,9 @@ impl<'s> Reader<'s> {
                 ("cloud", None) => "cloud".to_owned(),
                 _ => continue,
             };
-            let mut config = self.attributes(&block.body);
+            let mut config = attributes_of(&self.text, &block.body);
             for inner in block.body.blocks() {
-                let inner_config = self.attributes(&inner.body);
+                let inner_config = attributes_of(&self.text, &inner.body);
                 let entries = inner_config
                     .into_iter()
                     .map(|(key, value)| (Value::Text(key), value))
@@ -173,188 +167,70 @@ impl<'s> Reader<'s> {
             self.facts.backends.push(Backend {
                 kind,
                 config,
-                line: self.line(block),
+                line: self.text.line(block),
             });
         }
     }
 
-    fn attributes(&self, body: &Body) -> BTreeMap<String, Value> {
-        body.attributes()
-            .map(|attr| (attr.key.to_string(), self.value(&attr.value)))
-            .collect()
-    }
-
-    pub(in crate::source) fn value(&self, expr: &Expression) -> Value {
-        match expr {
-            Expression::Null(_) => Value::Null,
-            Expression::Bool(value) => Value::Bool(*value.value()),
-            Expression::Number(value) => Value::Number(value.value().to_string()),
-            Expression::String(value) => Value::Text(value.value().clone()),
-            Expression::Array(items) => Value::List(items.iter().map(|item| self.value(item)).collect()),
-            Expression::Object(object) => {
-                let key = |key: &ObjectKey| match key {
-                    ObjectKey::Ident(ident) => Value::Text(ident.to_string()),
-                    ObjectKey::Expression(expr) => self.value(expr),
-                };
-                Value::Map(
-                    object
-                        .iter()
-                        .map(|(name, value)| (key(name), self.value(value.expr())))
-                        .collect(),
-                )
+    /// Notes the names that a resource gives or a data source asks for.
+    fn named(&mut self, is_data: bool, kind: &str, label: &str, block: &Block) {
+        let mut values: Vec<(&'static str, Value)> = Vec::new();
+        let mut add = |name: &str, expr: &Expression| {
+            let naming = NAMING.iter().find(|naming| **naming == name);
+            match (naming, self.text.value(expr)) {
+                (None, _) | (_, Value::Opaque(_)) => {}
+                (Some(naming), value) => values.push((naming, value)),
             }
-            Expression::StringTemplate(template) => self.template(template),
-            Expression::HeredocTemplate(heredoc) => self.template(&heredoc.template),
-            Expression::Parenthesis(inner) => self.value(inner.inner()),
-            Expression::Traversal(traversal) => self.traversal(traversal),
-            Expression::FuncCall(call) if !call.name.is_namespaced() && !call.args.expand_final() => {
-                let arguments = call.args.iter().map(|argument| self.value(argument)).collect();
-                Value::Call(call.name.name.to_string(), arguments)
-            }
-            other => Value::Opaque(self.source(other)),
-        }
-    }
-
-    fn template(&self, template: &Template) -> Value {
-        let part = |element: &Element| match element {
-            Element::Literal(literal) => Value::Text(literal.value().clone()),
-            Element::Interpolation(interpolation) => self.value(&interpolation.expr),
-            Element::Directive(_) => Value::Opaque("a template directive".to_owned()),
         };
-        let mut parts: Vec<Value> = template.iter().map(part).collect();
-        match (parts.len(), parts.pop()) {
-            (0, _) | (_, None) => Value::Text(String::new()),
-            (1, Some(only)) => only,
-            (_, Some(last)) => {
-                parts.push(last);
-                Value::Join(parts)
-            }
-        }
-    }
-
-    fn traversal(&self, traversal: &Traversal) -> Value {
-        let Expression::Variable(root) = &traversal.expr else {
-            return Value::Opaque(self.source(traversal));
-        };
-        let mut operators = traversal.operators.iter().map(|operator| operator.value());
-        let first = match operators.next() {
-            Some(TraversalOperator::GetAttr(name)) => name.as_str(),
-            _ => return Value::Opaque(self.source(traversal)),
-        };
-        let mut value = match (root.as_str(), first) {
-            ("var", name) => Value::Var(name.to_owned()),
-            ("local", name) => Value::Local(name.to_owned()),
-            ("path", "module") => Value::ModulePath,
-            ("path", "root" | "cwd") => Value::RootPath,
-            ("terraform" | "tofu", "workspace") => Value::Workspace,
-            _ => return Value::Opaque(self.source(traversal)),
-        };
-        for operator in operators {
-            let key = match operator {
-                TraversalOperator::GetAttr(name) => Value::Text(name.to_string()),
-                TraversalOperator::Index(expr) => self.value(expr),
-                TraversalOperator::LegacyIndex(at) => Value::Number(at.value().to_string()),
-                TraversalOperator::AttrSplat(_) | TraversalOperator::FullSplat(_) => {
-                    return Value::Opaque(self.source(traversal));
+        for attr in block.body.attributes() {
+            match (attr.key.as_str(), &attr.value) {
+                ("tags", Expression::Object(tags)) => {
+                    let tag = tags.iter().find(|(key, _)| is_name(key));
+                    tag.into_iter().for_each(|(_, value)| add("tags.Name", value.expr()));
                 }
-            };
-            value = Value::Attr(Box::new(value), Box::new(key));
+                (name, expr) => add(name, expr),
+            }
         }
-        value
-    }
-
-    /// Notes a text that begins with a path of the repository.
-    fn mention(&mut self, value: &Value, line: Option<u32>) {
-        let Value::Join(parts) = value else { return };
-        if matches!(parts.first(), Some(Value::ModulePath | Value::RootPath)) {
-            self.facts.files.push(FileRead {
-                how: How::Mention,
-                path: value.clone(),
-                pattern: None,
-                line,
+        for filter in block
+            .body
+            .blocks()
+            .filter(|inner| is_data && inner.ident.as_str() == "filter")
+        {
+            let attribute = |name| filter.body.get_attribute(name).map(|attr| &attr.value);
+            if let (Some(Expression::String(name)), Some(Expression::Array(names))) =
+                (attribute("name"), attribute("values"))
+                && name.value() == "tag:Name"
+                && let (Some(only), 1) = (names.iter().next(), names.len())
+            {
+                add("tags.Name", only);
+            }
+        }
+        if !values.is_empty() {
+            self.facts.named.push(Named {
+                is_data,
+                kind: kind.to_owned(),
+                label: label.to_owned(),
+                values,
+                line: self.text.line(block),
             });
         }
     }
 }
 
-impl Visit for Reader<'_> {
-    fn visit_func_call(&mut self, call: &FuncCall) {
-        if !call.name.is_namespaced() {
-            let line = self.line(call);
-            let mut arguments = call.args.iter().map(|argument| self.value(argument));
-            let how = match call.name.name.as_str() {
-                "fileset" => Some(How::Set),
-                name if READERS.contains(&name) => Some(How::Function),
-                _ => None,
-            };
-            if let (Some(how), Some(path)) = (how, arguments.next()) {
-                let pattern = arguments.next().filter(|_| how == How::Set);
-                self.facts.files.push(FileRead {
-                    how,
-                    path,
-                    pattern,
-                    line,
-                });
-            }
-        }
-        visit_func_call(self, call);
-    }
-
-    fn visit_string_template(&mut self, template: &StringTemplate) {
-        let value = self.template(template);
-        let line = self.line(template);
-        self.mention(&value, line);
-        visit_string_template(self, template);
-    }
-
-    fn visit_heredoc_template(&mut self, heredoc: &HeredocTemplate) {
-        visit_heredoc_template(self, heredoc);
-    }
-
-    fn visit_traversal(&mut self, traversal: &Traversal) {
-        if let Some(read) = state_read(traversal) {
-            self.facts.state_reads.push(read);
-        }
-        visit_traversal(self, traversal);
-    }
-}
-
-/// `data.terraform_remote_state.NAME.outputs.OUTPUT`, with an index after NAME where the block is repeated.
-fn state_read(traversal: &Traversal) -> Option<(String, Option<String>)> {
-    let Expression::Variable(root) = &traversal.expr else {
-        return None;
-    };
-    if root.as_str() != "data" {
-        return None;
-    }
-    let mut names = Vec::new();
-    for operator in &traversal.operators {
-        match operator.value() {
-            TraversalOperator::GetAttr(name) => names.push(Some(name.to_string())),
-            // After the data block's own name an index tells its instances apart; later it is an output's name.
-            TraversalOperator::Index(_) | TraversalOperator::LegacyIndex(_) if names.len() == 2 => {}
-            TraversalOperator::Index(Expression::String(name)) => names.push(Some(name.value().clone())),
-            TraversalOperator::Index(_)
-            | TraversalOperator::LegacyIndex(_)
-            | TraversalOperator::AttrSplat(_)
-            | TraversalOperator::FullSplat(_) => names.push(None),
-        }
-    }
-    let mut names = names.into_iter();
-    if names.next()?? != "terraform_remote_state" {
-        return None;
-    }
-    let name = names.next()??;
-    match names.next() {
-        Some(Some(word)) if word == "outputs" => Some((name, names.next().flatten())),
-        _ => Some((name, None)),
+fn is_name(key: &hcl_edit::expr::ObjectKey) -> bool {
+    use hcl_edit::expr::ObjectKey;
+    match key {
+        ObjectKey::Ident(ident) => ident.as_str() == "Name",
+        ObjectKey::Expression(Expression::String(text)) => text.value() == "Name",
+        ObjectKey::Expression(_) => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::parse::on_a_deep_stack;
+    use crate::source::facts::How;
+    use crate::source::parallel::on_a_deep_stack;
 
     #[test]
     fn a_file_gives_its_blocks_and_references() {
@@ -396,11 +272,8 @@ resource "terraform_data" "x" {
         assert_eq!(facts.calls[0].source, Some(Value::Text("../modules/vpc".to_owned())));
         assert_eq!(facts.calls[0].line, Some(13));
         assert_eq!(facts.remote_states[0].line, Some(16));
-        let outputs: Vec<_> = facts
-            .state_reads
-            .iter()
-            .map(|(_, output)| output.clone().unwrap_or_default())
-            .collect();
+        let reads = facts.references.iter().map(|reference| reference.steps.get(1).cloned());
+        let outputs: Vec<_> = reads.flatten().flatten().collect();
         assert_eq!(outputs, ["subnets", "vpc_id"]);
         let reads: Vec<_> = facts.files.iter().map(|file| (file.how, file.line)).collect();
         assert_eq!(
@@ -411,29 +284,6 @@ resource "terraform_data" "x" {
                 (How::Function, Some(25))
             ]
         );
-    }
-
-    #[test]
-    fn the_output_of_a_read_is_told_or_not() {
-        for (expr, expected) in [
-            ("data.terraform_remote_state.n.outputs.a.b", Some(Some("a"))),
-            ("data.terraform_remote_state.n[0].outputs.a", Some(Some("a"))),
-            (
-                "data.terraform_remote_state.n[each.key].outputs[\"a\"]",
-                Some(Some("a")),
-            ),
-            ("data.terraform_remote_state.n.outputs", Some(None)),
-            ("data.terraform_remote_state.n.outputs[var.x]", Some(None)),
-            ("data.terraform_remote_state.n[*].outputs.a", Some(None)),
-            ("data.aws_vpc.n.id", None),
-        ] {
-            let facts = facts(&format!("locals {{\n  x = {expr}\n}}\n"));
-            let expected: Vec<_> = expected
-                .into_iter()
-                .map(|output: Option<&str>| ("n".to_owned(), output.map(str::to_owned)))
-                .collect();
-            assert_eq!(facts.state_reads, expected, "{expr}");
-        }
     }
 
     #[test]

@@ -1,78 +1,59 @@
 //! Owns the reading of one `.tf.json` file into facts.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use serde_json::Value as Json;
-
-use crate::source::facts::{Backend, Broken, Call, Facts, RemoteState};
+use crate::source::facts::{
+    Backend, Broken, Call, Facts, FileRead, How, NAMING, Named, PATHS, RemoteState, Repeat, StateKind,
+};
 use crate::source::hcl;
+use crate::source::json_text::{Entry, Json, Node, read};
+use crate::source::references::Found;
 use crate::source::value::Value;
 
-/// Facts of one file's text. JSON keeps no lines, so only an error has a place.
+/// Facts of one file's text.
 pub fn facts(text: &str) -> Facts {
-    match parsed(text) {
+    match read(text) {
         Ok(root) => {
             let mut reader = Reader {
                 facts: Facts::default(),
             };
-            for (kind, body) in objects(&root) {
-                reader.block(kind, body);
+            for entry in entries(&root) {
+                reader.block(&entry.key, &entry.value);
             }
             reader.facts
         }
-        Err(broken) => Facts::guessed("", broken),
+        Err(broken) => Facts::guessed(text, broken),
     }
 }
 
 /// The entries of a `.tfvars.json` file, whose strings are no templates.
 pub fn attributes(text: &str) -> Result<BTreeMap<String, Value>, Broken> {
-    let root = parsed(text)?;
-    Ok(objects(&root)
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), plain(value)))
-        .collect())
-}
-
-fn parsed(text: &str) -> Result<Json, Broken> {
-    let broken = |line: usize, column: usize, why: String| Broken {
-        line: u32::try_from(line).ok().filter(|line| *line > 0),
-        column: u32::try_from(column).ok(),
-        why,
-    };
-    match serde_json::from_str(text) {
-        Ok(root @ Json::Object(_)) => Ok(root),
-        Ok(_) => Err(broken(1, 1, "expected an object".to_owned())),
-        Err(error) => {
-            let text = error.to_string();
-            let why = text.split(" at line ").next().unwrap_or(&text).to_owned();
-            Err(broken(error.line(), error.column(), why))
-        }
-    }
+    let root = read(text)?;
+    let entries = entries(&root).into_iter();
+    Ok(entries.map(|entry| (entry.key.clone(), plain(&entry.value))).collect())
 }
 
 /// The entries of an object, or of every object of a list: JSON's two ways to repeat a block.
-fn objects(value: &Json) -> Vec<(&str, &Json)> {
-    match value {
-        Json::Object(map) => map
-            .iter()
-            .map(|(key, value)| (key.as_str(), value))
-            .filter(|(key, _)| *key != "//")
-            .collect(),
-        Json::Array(items) => items.iter().flat_map(objects).collect(),
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => Vec::new(),
+fn entries(node: &Node) -> Vec<&Entry> {
+    match &node.value {
+        Json::Map(entries) => entries.iter().filter(|entry| entry.key != "//").collect(),
+        Json::List(items) => items.iter().flat_map(entries).collect(),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) => Vec::new(),
     }
 }
 
-fn plain(value: &Json) -> Value {
-    match value {
+fn plain(node: &Node) -> Value {
+    match &node.value {
         Json::Null => Value::Null,
         Json::Bool(value) => Value::Bool(*value),
-        Json::Number(value) => Value::Number(value.to_string()),
-        Json::String(text) => Value::Text(text.clone()),
-        Json::Array(items) => Value::List(items.iter().map(plain).collect()),
-        Json::Object(map) => Value::Map(
-            map.iter()
-                .map(|(key, value)| (Value::Text(key.clone()), plain(value)))
+        Json::Number(value) => Value::Number(value.clone()),
+        Json::Text(text) => Value::Text(text.clone()),
+        Json::List(items) => Value::List(items.iter().map(plain).collect()),
+        Json::Map(entries) => Value::Map(
+            entries
+                .iter()
+                .map(|entry| (Value::Text(entry.key.clone()), plain(&entry.value)))
                 .collect(),
         ),
     }
@@ -83,60 +64,45 @@ struct Reader {
 }
 
 impl Reader {
-    fn block(&mut self, kind: &str, body: &Json) {
+    fn block(&mut self, kind: &str, body: &Node) {
         match kind {
-            "terraform" => objects(body)
-                .into_iter()
-                .for_each(|(key, value)| self.setting(key, value)),
+            "terraform" => entries(body).into_iter().for_each(|entry| self.setting(entry)),
             "provider" => {
-                let blocks = objects(body).len();
-                self.facts.providers.extend(std::iter::repeat_n(None, blocks));
+                let blocks = entries(body);
+                self.facts.providers.extend(blocks.iter().map(|entry| Some(entry.line)));
                 self.value(body);
             }
             "variable" => {
-                for (name, body) in objects(body) {
-                    let default = objects(body)
+                for variable in entries(body) {
+                    let default = entries(&variable.value)
                         .into_iter()
-                        .find(|(key, _)| *key == "default")
-                        .map(|(_, value)| plain(value));
-                    self.facts.variables.insert(name.to_owned(), default);
+                        .find(|entry| entry.key == "default");
+                    let default = default.map(|entry| plain(&entry.value));
+                    self.facts.variables.insert(variable.key.clone(), default);
                 }
             }
             "output" => {
-                self.facts
-                    .outputs
-                    .extend(objects(body).into_iter().map(|(name, _)| name.to_owned()));
+                let names = entries(body).into_iter().map(|entry| entry.key.clone());
+                self.facts.outputs.extend(names);
                 self.value(body);
             }
             "locals" => {
-                for (name, value) in objects(body) {
-                    let value = self.value(value);
-                    self.facts.locals.insert(name.to_owned(), value);
+                for entry in entries(body) {
+                    let value = Arc::new(self.value(&entry.value));
+                    self.facts.locals.insert(entry.key.clone(), value);
                 }
             }
             "module" => {
                 self.facts.has_content = true;
-                for (name, body) in objects(body) {
-                    let mut arguments = self.attributes(body);
-                    self.facts.calls.push(Call {
-                        name: name.to_owned(),
-                        source: arguments.remove("source"),
-                        arguments,
-                        line: None,
-                    });
-                }
+                entries(body).into_iter().for_each(|entry| self.module(entry));
             }
-            "data" => {
+            "data" | "resource" | "ephemeral" => {
                 self.facts.has_content = true;
-                for (data_kind, named) in objects(body) {
-                    for (name, body) in objects(named) {
-                        self.data(data_kind, name, body);
+                for of_kind in entries(body) {
+                    for entry in entries(&of_kind.value) {
+                        self.object(kind, &of_kind.key, entry);
                     }
                 }
-            }
-            "resource" | "ephemeral" => {
-                self.facts.has_content = true;
-                self.value(body);
             }
             _ => {
                 self.value(body);
@@ -144,72 +110,126 @@ impl Reader {
         }
     }
 
-    fn setting(&mut self, key: &str, value: &Json) {
-        match key {
-            "required_version" => {
-                if let Json::String(text) = value {
-                    self.facts.required_version.push((text.clone(), None));
-                }
+    fn setting(&mut self, entry: &Entry) {
+        match (entry.key.as_str(), &entry.value.value) {
+            ("required_version", Json::Text(text)) => {
+                self.facts.required_version.push((text.clone(), Some(entry.line)));
             }
-            "backend" => {
-                for (kind, config) in objects(value) {
-                    let config = self.attributes(config);
+            ("backend", _) => {
+                for backend in entries(&entry.value) {
+                    let config = self.attributes(&backend.value);
                     self.facts.backends.push(Backend {
-                        kind: kind.to_owned(),
+                        kind: backend.key.clone(),
                         config,
-                        line: None,
+                        line: Some(backend.line),
                     });
                 }
             }
-            "cloud" => {
-                let config = self.attributes(value);
+            ("cloud", _) => {
+                let config = self.attributes(&entry.value);
                 self.facts.backends.push(Backend {
                     kind: "cloud".to_owned(),
                     config,
-                    line: None,
+                    line: Some(entry.line),
                 });
             }
             _ => {}
         }
     }
 
-    fn data(&mut self, kind: &str, name: &str, body: &Json) {
-        let mut attributes = self.attributes(body);
-        if kind == "terraform_remote_state" {
-            self.facts.remote_states.push(RemoteState {
-                name: name.to_owned(),
-                backend: attributes.remove("backend").unwrap_or(Value::Null),
-                config: attributes.remove("config").unwrap_or(Value::Map(Vec::new())),
-                workspace: attributes.remove("workspace"),
-                line: None,
+    fn module(&mut self, entry: &Entry) {
+        let source = entries(&entry.value).into_iter().find(|inner| inner.key == "source");
+        let line = source.map_or(entry.line, |source| source.line);
+        let mut arguments = self.attributes(&entry.value);
+        self.facts.calls.push(Call {
+            name: entry.key.clone(),
+            source: arguments.remove("source"),
+            repeat: Repeat::take(&mut arguments),
+            arguments,
+            line: Some(line),
+        });
+    }
+
+    /// A resource or a data source.
+    fn object(&mut self, block: &str, kind: &str, entry: &Entry) {
+        let attributes = self.attributes(&entry.value);
+        if let Some(state) = StateKind::of(kind).filter(|_| block == "data") {
+            let state = RemoteState::of(state, &entry.key, attributes, Some(entry.line));
+            return self.facts.remote_states.push(state);
+        }
+        for inner in entries(&entry.value) {
+            if PATHS.contains(&inner.key.as_str())
+                && let Some(path) = attributes.get(&inner.key)
+            {
+                self.facts.files.push(FileRead {
+                    how: How::Attribute,
+                    path: path.clone(),
+                    pattern: None,
+                    line: Some(inner.line),
+                });
+            }
+        }
+        let values: Vec<(&'static str, Value)> = NAMING
+            .iter()
+            .filter_map(|naming| Some((*naming, named(&attributes, naming)?)))
+            .collect();
+        if !values.is_empty() && block != "ephemeral" {
+            self.facts.named.push(Named {
+                is_data: block == "data",
+                kind: kind.to_owned(),
+                label: entry.key.clone(),
+                values,
+                line: Some(entry.line),
             });
         }
     }
 
-    fn attributes(&mut self, body: &Json) -> BTreeMap<String, Value> {
-        objects(body)
+    fn attributes(&mut self, body: &Node) -> BTreeMap<String, Value> {
+        entries(body)
             .into_iter()
-            .map(|(key, value)| (key.to_owned(), self.value(value)))
+            .map(|entry| (entry.key.clone(), self.value(&entry.value)))
             .collect()
     }
 
     /// A value whose strings are templates; what they refer to is noted.
-    fn value(&mut self, value: &Json) -> Value {
-        match value {
-            Json::String(text) => {
+    fn value(&mut self, node: &Node) -> Value {
+        match &node.value {
+            Json::Text(text) => {
                 let (value, found) = hcl::template(text);
-                self.facts.files.extend(found.files);
-                self.facts.state_reads.extend(found.state_reads);
+                let Found {
+                    files,
+                    references,
+                    asks_workspace,
+                } = found;
+                let on_this_line = |file: FileRead| FileRead {
+                    line: Some(node.line),
+                    ..file
+                };
+                self.facts.files.extend(files.into_iter().map(on_this_line));
+                self.facts.references.extend(references);
+                self.facts.asks_workspace |= asks_workspace;
                 value
             }
-            Json::Array(items) => Value::List(items.iter().map(|item| self.value(item)).collect()),
-            Json::Object(map) => {
-                let entry = |(key, value): (&String, &Json)| (Value::Text(key.clone()), self.value(value));
-                Value::Map(map.iter().map(entry).collect())
+            Json::List(items) => Value::List(items.iter().map(|item| self.value(item)).collect()),
+            Json::Map(entries) => {
+                let entry = |entry: &Entry| (Value::Text(entry.key.clone()), self.value(&entry.value));
+                Value::Map(entries.iter().map(entry).collect())
             }
-            other => plain(other),
+            Json::Null | Json::Bool(_) | Json::Number(_) => plain(node),
         }
     }
+}
+
+/// A naming attribute's value, also of a dotted one.
+fn named(attributes: &BTreeMap<String, Value>, naming: &str) -> Option<Value> {
+    let Some((outer, inner)) = naming.split_once('.') else {
+        return attributes.get(naming).cloned();
+    };
+    let Value::Map(entries) = attributes.get(outer)? else {
+        return None;
+    };
+    let is = |key: &Value| matches!(key, Value::Text(text) if text == inner);
+    entries.iter().find(|(key, _)| is(key)).map(|(_, value)| value.clone())
 }
 
 #[cfg(test)]
@@ -249,13 +269,18 @@ data "terraform_remote_state" "n" {
 output "x" { value = "${data.terraform_remote_state.n.outputs.id} ${file("${path.module}/x")}" }
 "#,
         );
-        assert_eq!(json.providers.len(), 1);
+        assert_eq!(json.providers, [Some(3)]);
+        assert_eq!(json.backends[0].line, Some(2));
+        assert_eq!(json.required_version, [(">= 1".to_owned(), Some(2))]);
+        assert_eq!(json.calls[0].line, Some(6));
+        assert_eq!(json.remote_states[0].line, Some(7));
+        assert!(json.files.iter().all(|file| file.line == Some(8)), "{:?}", json.files);
         assert_eq!(json.variables, hcl.variables);
         assert_eq!(json.locals, hcl.locals);
         assert_eq!(json.backends[0].config, hcl.backends[0].config);
         assert_eq!(json.calls[0].source, hcl.calls[0].source);
         assert_eq!(json.remote_states[0].config, hcl.remote_states[0].config);
-        assert_eq!(json.state_reads, hcl.state_reads);
+        assert_eq!(json.references, hcl.references);
         let paths = |facts: &Facts| {
             facts
                 .files

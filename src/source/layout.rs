@@ -1,25 +1,24 @@
 //! Owns the layout of one tree: which directories are stacks, and everything each of them is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crate::domain::graph::Edge;
 use crate::domain::ids::{RepoId, RepoPath, StackName};
-use crate::domain::layout::{Pattern, ReadSet, Stack, StateAt, Tool};
+use crate::domain::layout::{Pattern, Stack, Tool};
 use crate::domain::located::{Located, Place};
 use crate::domain::unit::Units;
+use crate::source::before::Before;
 use crate::source::config::{Declared, Description};
 use crate::source::edges::{Looking, edges};
-use crate::source::facts::Backend;
-use crate::source::files::{Files, What};
-use crate::source::module::{Module, Modules, lost_error};
-use crate::source::parse::{Parsed, text};
+use crate::source::environments::{Environment, Environments, OwnState, environments};
+use crate::source::lookups::{looked_up, suggestions};
+use crate::source::module::Modules;
+use crate::source::parallel;
+use crate::source::part::{Asked, Part, is_partial};
 use crate::source::roots::Roots;
-use crate::source::state;
 use crate::source::terragrunt::stack::{Needed, run_by_units, units};
-use crate::source::value::{Lit, Scope, Value, resolve};
-use crate::source::walk::{Root, StateRead, Walked, walk};
 use crate::source::watch::watched;
-use crate::source::{Tree, hcl, json};
 
 /// What one tree says of its stacks.
 #[derive(Default)]
@@ -37,8 +36,14 @@ pub struct Layout {
     pub errors: Vec<Located>,
     pub broken: BTreeMap<StackName, Vec<Located>>,
     pub notices: BTreeMap<StackName, Vec<Located>>,
+    /// Files that look like a stack's and are none's, each with what to do about it.
+    pub unclaimed: Vec<(RepoPath, Located)>,
     /// Directories that hold files for terraform or tofu.
     pub module_dirs: BTreeSet<RepoPath>,
+    /// What the files say of each stack, by what was asked of them.
+    pub parts: HashMap<Asked, Arc<Part>>,
+    /// Types of objects that the tree looks up.
+    pub looked_up: BTreeSet<String>,
 }
 
 /// The part of a stack's definition that decides what is planned.
@@ -58,25 +63,26 @@ pub struct Definition {
 /// What a layout is read from.
 pub struct Of<'a> {
     pub repo: RepoId,
-    pub tree: &'a Tree,
-    pub parsed: &'a Parsed,
+    pub modules: &'a Modules<'a>,
     pub description: &'a Description,
     /// Base's `discover.exclude`.
     pub exclude: &'a [String],
     /// Directories that were stacks at base: a broken file does not make them vanish.
     pub known: &'a BTreeSet<RepoPath>,
+    /// What was read of another tree.
+    pub before: Option<&'a Before<'a>>,
 }
 
 /// Reads a layout.
 pub fn layout(of: &Of<'_>) -> Layout {
-    let files = Files::new(of.tree);
-    let modules = Modules::new(&files, of.parsed);
     let mut reader = Reader {
         of,
-        modules: &modules,
-        units: units(of.tree, &files),
+        modules: of.modules,
+        units: units(of.modules.files),
         out: Layout::default(),
-        states: BTreeMap::new(),
+        planned: Vec::new(),
+        taken: BTreeMap::new(),
+        parts: BTreeMap::new(),
         needed: BTreeMap::new(),
     };
     reader.read();
@@ -88,20 +94,33 @@ pub(in crate::source) struct Reader<'a> {
     pub modules: &'a Modules<'a>,
     pub units: Units,
     pub out: Layout,
-    pub states: BTreeMap<StackName, Vec<StateRead>>,
+    /// Every stack, before its files are read.
+    planned: Vec<Planned>,
+    taken: BTreeMap<StackName, RepoPath>,
+    parts: BTreeMap<StackName, Arc<Part>>,
     /// What each terragrunt unit needs.
     pub needed: BTreeMap<StackName, Vec<Needed>>,
 }
 
+/// A stack of which nothing but its definition is known.
+pub(in crate::source) struct Planned {
+    pub name: StackName,
+    pub declared: Declared,
+    pub defined_at: Option<Place>,
+    tool: Tool,
+}
+
 impl Reader<'_> {
     fn read(&mut self) {
-        let dirs = self.modules.files.directories().map(|(dir, _)| dir);
-        let dirs = dirs.filter(|dir| {
+        let dirs = self.modules.dirs().filter(|dir| {
             !dir.split('/')
                 .any(|part| part == ".terraform" || part == ".terragrunt-cache")
         });
         let dirs = dirs.map(|dir| RepoPath::parse(dir).expect("a directory of a tree is a path"));
-        self.out.module_dirs = dirs.filter(|dir| self.modules.is_module(dir)).collect();
+        self.out.module_dirs = dirs.collect();
+        // Most of the time goes into putting modules together, and each stands alone.
+        let dirs: Vec<&RepoPath> = self.out.module_dirs.iter().collect();
+        parallel::map(&dirs, |dir| drop(self.modules.at(dir, self.tool(dir, None))));
 
         let declared: Vec<Declared> = self.of.description.stacks.clone();
         let named: BTreeSet<&RepoPath> = declared.iter().map(|declared| &declared.dir).collect();
@@ -122,8 +141,36 @@ impl Reader<'_> {
             self.discovered(&dir, place);
         }
         for dir in found_units {
-            self.discovered(&dir, None);
+            let name = self.free_name(name_of(&dir));
+            self.plan(name, Declared::of(Place::file(dir.clone()), dir.clone()), None);
         }
+
+        let looked_up = looked_up(self.modules, self.out.module_dirs.iter(), |dir| self.tool(dir, None));
+        let before = self.of.before.filter(|before| *before.looked_up == looked_up);
+        let is_unit = |planned: &Planned| self.units.units.contains_key(&planned.declared.dir);
+        let (of_units, planned): (Vec<_>, Vec<_>) = std::mem::take(&mut self.planned).into_iter().partition(is_unit);
+        let parts = parallel::map(&planned, |planned| {
+            let asked = Asked::of(&planned.declared, planned.tool);
+            let kept = before.and_then(|before| before.part(&asked));
+            let read = || {
+                Arc::new(Part::read(
+                    self.of.repo,
+                    self.modules,
+                    &looked_up,
+                    &planned.declared,
+                    planned.tool,
+                ))
+            };
+            (asked, kept.unwrap_or_else(read))
+        });
+        for (planned, (asked, part)) in planned.into_iter().zip(parts) {
+            self.out.parts.insert(asked, part.clone());
+            self.stack(planned, part);
+        }
+        for planned in of_units {
+            self.unit(planned, &looked_up);
+        }
+        self.out.looked_up = looked_up;
         self.join();
     }
 
@@ -152,10 +199,36 @@ impl Reader<'_> {
         roots.found()
     }
 
+    /// A root module that nobody named: one stack, or one for each environment with a state of its own.
     fn discovered(&mut self, dir: &RepoPath, place: Option<Place>) {
-        let declared = Declared::of(Place::file(dir.clone()), dir.clone());
-        let name = self.free_name(dir);
-        self.stack(name, &declared, place);
+        let module = self.modules.at(dir, self.tool(dir, None));
+        let Environments {
+            stacks,
+            unclaimed,
+            backend_file,
+        } = environments(self.modules, dir, &module);
+        self.out.unclaimed.extend(unclaimed);
+        if stacks.is_empty() {
+            let mut declared = Declared::of(Place::file(dir.clone()), dir.clone());
+            if let Some(file) = backend_file.filter(|_| is_partial(self.of.repo, self.modules, &declared, &module)) {
+                declared.backend_files = vec![relative_to(dir, &file)];
+            }
+            let name = self.free_name(name_of(dir));
+            return self.plan(name, declared, place);
+        }
+        for Environment { name, var_file, state } in stacks {
+            let at = Place::file(var_file.clone());
+            let mut declared = Declared::of(at.clone(), dir.clone());
+            declared.var_files = vec![relative_to(dir, &var_file)];
+            match state {
+                OwnState::BackendFile(file) => declared.backend_files = vec![relative_to(dir, &file)],
+                OwnState::Workspace => declared.workspace = name.clone(),
+            }
+            let base = name_of(dir);
+            let full = StackName::parse(&format!("{base}:{name}")).unwrap_or(base);
+            let free = self.free_name(full);
+            self.plan(free, declared, Some(at));
+        }
     }
 
     fn declared(&mut self, declared: &Declared) {
@@ -165,18 +238,28 @@ impl Reader<'_> {
             (None, "default") => dir,
             (None, workspace) => StackName::parse(&format!("{dir}:{workspace}")).unwrap_or(dir),
         };
-        if let Some(other) = self.out.stacks.get(&name) {
-            let problem = format!("the name {name} is already that of the stack in {}", shown(&other.dir));
+        if let Some(other) = self.taken.get(&name) {
+            let problem = format!("the name {name} is already that of the stack in {}", shown(other));
             let error = Located::at(declared.at.clone(), problem).hint("give each stack a `name` of its own");
             return self.out.errors.push(error);
         }
-        self.stack(name, declared, Some(declared.at.clone()));
+        self.plan(name, declared.clone(), Some(declared.at.clone()));
     }
 
-    /// A directory's name, or the next that is free where a declared stack took it.
-    fn free_name(&self, dir: &RepoPath) -> StackName {
-        let name = name_of(dir);
-        let taken = |name: &StackName| self.out.stacks.contains_key(name);
+    fn plan(&mut self, name: StackName, declared: Declared, defined_at: Option<Place>) {
+        let tool = self.tool(&declared.dir, declared.tool);
+        self.taken.insert(name.clone(), declared.dir.clone());
+        self.planned.push(Planned {
+            name,
+            declared,
+            defined_at,
+            tool,
+        });
+    }
+
+    /// This name, or the next that is free where a declared stack took it.
+    fn free_name(&self, name: StackName) -> StackName {
+        let taken = |name: &StackName| self.taken.contains_key(name);
         if !taken(&name) {
             return name;
         }
@@ -185,87 +268,56 @@ impl Reader<'_> {
         names.find(|name| !taken(name)).unwrap_or(name)
     }
 
-    fn stack(&mut self, name: StackName, declared: &Declared, defined_at: Option<Place>) {
-        if let Some(unit) = self.units.units.get(&declared.dir).cloned() {
-            return self.unit(name, declared, &unit, defined_at);
-        }
+    /// Puts a stack together from its definition and from what its files say.
+    fn stack(&mut self, planned: Planned, part: Arc<Part>) {
+        let Planned {
+            name,
+            declared,
+            defined_at,
+            tool,
+        } = planned;
         let description = self.of.description;
         let dir = &declared.dir;
-        let tool = self.tool(dir, declared.tool);
-        let mut errors = Vec::new();
+        let mut errors = part.errors.clone();
         if !self.out.module_dirs.contains(dir) {
             let problem = format!("{} holds no file for {}", shown(dir), tool.word());
             errors.push(Located::at(declared.at.clone(), problem).hint("mend `dir`, or remove the stack"));
         }
-        let mut reads = ReadSet::default();
-        let var_files = self.named_files(dir, &declared.var_files, &mut reads, &mut errors);
-        let backend_files = self.named_files(dir, &declared.backend_files, &mut reads, &mut errors);
-        let module = self.modules.at(dir, tool);
-        let mut vars = self.variables(dir, &var_files, &mut errors);
-        // What an upstream's output gives is not what the files give.
-        for variable in declared
-            .depends_on
-            .iter()
-            .flat_map(|dependency| dependency.outputs.values())
-        {
-            vars.insert(variable.clone(), Lit::Null);
-        }
-        let root = Root {
-            dir,
-            tool,
-            workspace: &declared.workspace,
-            vars: vars.clone(),
-        };
-        let walked = walk(self.modules, root);
-        let state = self.state(dir, &module, &backend_files, vars, declared, &mut errors);
         let watch = watched(dir, &declared.watch, &mut errors);
-        let Walked {
-            reads: walked_reads,
-            local_modules,
-            git_modules,
-            required_version,
-            states,
-            errors: walked_errors,
-            notices,
-        } = walked;
-        errors.extend(walked_errors);
-        reads.dirs.extend(walked_reads.dirs);
-        reads.files.extend(walked_reads.files);
-        reads.patterns.extend(walked_reads.patterns);
+        let mut reads = part.reads.clone();
         reads.patterns.extend(watch.iter().cloned());
         let stack = Stack {
             name: name.clone(),
             dir: dir.clone(),
             workspace: declared.workspace.clone(),
-            var_files,
-            backend_files,
+            var_files: part.var_files.clone(),
+            backend_files: part.backend_files.clone(),
             tool,
             tool_version: declared
                 .tool_version
                 .clone()
                 .or_else(|| description.tool_version.clone()),
-            required_version,
+            required_version: part.required_version.clone(),
             labels: declared.labels.clone(),
             autoplan: declared.autoplan.unwrap_or(description.autoplan),
             reads,
-            local_modules,
-            git_modules,
-            state,
+            local_modules: part.local_modules.clone(),
+            git_modules: part.git_modules.clone(),
+            state: part.state.clone(),
             defined_at,
             unit: None,
         };
-        self.keep(stack, declared, watch, errors, notices, states);
+        self.keep(stack, &declared, watch, errors, part);
     }
 
-    /// Adds a stack and what was said of it.
+    /// Adds a stack and what was said of it; the errors of its part are among `errors`.
     pub fn keep(
         &mut self,
         stack: Stack,
         declared: &Declared,
         watch: Vec<Pattern>,
         errors: Vec<Located>,
-        notices: Vec<Located>,
-        states: Vec<StateRead>,
+        part: Arc<Part>,
     ) {
         let name = stack.name.clone();
         let depends_on = declared
@@ -290,161 +342,12 @@ impl Reader<'_> {
         if !errors.is_empty() {
             self.out.broken.entry(name.clone()).or_default().extend(errors);
         }
-        if !notices.is_empty() {
-            self.out.notices.entry(name.clone()).or_default().extend(notices);
+        if !part.notices.is_empty() {
+            let notices = self.out.notices.entry(name.clone()).or_default();
+            notices.extend(part.notices.iter().cloned());
         }
-        self.states.insert(name.clone(), states);
+        self.parts.insert(name.clone(), part);
         self.out.stacks.insert(name, stack);
-    }
-
-    /// Files that the configuration names, relative to the stack's directory.
-    fn named_files(
-        &self,
-        dir: &RepoPath,
-        named: &[(String, Place)],
-        reads: &mut ReadSet,
-        errors: &mut Vec<Located>,
-    ) -> Vec<RepoPath> {
-        let mut found_files = Vec::new();
-        for (written, place) in named {
-            let Some(path) = dir.join(written) else {
-                let error = Located::at(place.clone(), format!("`{written}` leaves the repository"));
-                errors.push(error.hint("write a path relative to the stack's directory"));
-                continue;
-            };
-            // Also what is missing is read: whoever adds it changes the stack.
-            reads.files.insert(path.clone());
-            match self.modules.files.find(&path) {
-                Ok(found) if found.what == What::File => {
-                    reads.files.extend(found.links);
-                    reads.files.insert(found.path);
-                    found_files.push(path);
-                }
-                Ok(_) => {
-                    errors.push(Located::at(place.clone(), format!("`{written}` is a directory")).hint("name a file"))
-                }
-                Err(lost) => {
-                    let error = lost_error(&lost, place.clone(), written);
-                    errors.push(error.hint(format!("the path is relative to {}", shown(dir))));
-                }
-            }
-        }
-        found_files
-    }
-
-    /// The values that variable files give, in the tool's order.
-    fn variables(&self, dir: &RepoPath, var_files: &[RepoPath], errors: &mut Vec<Located>) -> BTreeMap<String, Lit> {
-        let in_directory = self.modules.files.in_directory(dir);
-        let is = |name: &str, wanted: &[&str]| wanted.contains(&name);
-        let plain = in_directory
-            .iter()
-            .filter(|path| is(path.file_name(), &["terraform.tfvars", "terraform.tfvars.json"]));
-        let auto = in_directory.iter().filter(|path| {
-            let name = path.file_name();
-            name.ends_with(".auto.tfvars") || name.ends_with(".auto.tfvars.json")
-        });
-        let mut vars = BTreeMap::new();
-        for path in plain.chain(auto).copied().chain(var_files) {
-            for (name, value) in self.attributes(path, errors) {
-                match resolve(&value, &Scope::default()) {
-                    Ok(lit) => vars.insert(name, lit),
-                    Err(_) => vars.insert(name, Lit::Null),
-                };
-            }
-        }
-        vars
-    }
-
-    /// The attributes of a variable or backend file.
-    fn attributes(&self, path: &RepoPath, errors: &mut Vec<Located>) -> BTreeMap<String, Value> {
-        let real = match self.modules.files.find(path) {
-            Ok(found) => found.path,
-            Err(_) => return BTreeMap::new(),
-        };
-        // Files of other endings are not read: their values are unknown, which is never guessed.
-        let Some(bytes) = self.modules.files.bytes(&real) else {
-            return BTreeMap::new();
-        };
-        let read = text(bytes).and_then(|text| match real.file_name().ends_with(".json") {
-            true => json::attributes(text),
-            false => hcl::attributes(text),
-        });
-        match read {
-            Ok(attributes) => attributes,
-            Err(broken) => {
-                let place = Place {
-                    path: real,
-                    line: broken.line,
-                    column: broken.column,
-                };
-                let problem = format!("the file does not parse: {}", broken.why);
-                errors.push(Located::at(place, problem).hint("mend the line"));
-                BTreeMap::new()
-            }
-        }
-    }
-
-    pub fn state(
-        &self,
-        dir: &RepoPath,
-        module: &Module,
-        backend_files: &[RepoPath],
-        vars: BTreeMap<String, Lit>,
-        declared: &Declared,
-        errors: &mut Vec<Located>,
-    ) -> StateAt {
-        let backends = module
-            .files
-            .iter()
-            .flat_map(|(file, facts)| facts.backends.iter().map(move |backend| (file, backend)));
-        let last: Option<(&RepoPath, &Backend)> = backends.last();
-        // A file that does not parse may hold the backend: then nothing is known.
-        if last.is_none() && !module.errors.is_empty() {
-            return StateAt::Unknown("a file of the stack does not parse".to_owned());
-        }
-        let mut scope = Scope {
-            vars,
-            locals: Some(&module.locals),
-            module_path: ".".to_owned(),
-            workspace: declared.workspace.clone(),
-        };
-        for (name, default) in &module.variables {
-            if !scope.vars.contains_key(name)
-                && let Some(Ok(lit)) = default.as_ref().map(|value| resolve(value, &Scope::default()))
-            {
-                scope.vars.insert(name.clone(), lit);
-            }
-        }
-        let mut config: state::Config = BTreeMap::new();
-        if let Some((_, backend)) = last {
-            config.extend(
-                backend
-                    .config
-                    .iter()
-                    .map(|(name, value)| (name.clone(), resolve(value, &scope))),
-            );
-        }
-        for file in backend_files {
-            let attributes = self.attributes(file, errors);
-            config.extend(
-                attributes
-                    .into_iter()
-                    .map(|(name, value)| (name, resolve(&value, &Scope::default()))),
-            );
-        }
-        let kind = last.map_or("local", |(_, backend)| backend.kind.as_str());
-        match state::of_stack(self.of.repo, dir, kind, &config, &declared.workspace) {
-            Ok(at) => at,
-            Err(problem) => {
-                let place = last.map_or(declared.at.clone(), |(file, backend)| Place {
-                    path: file.clone(),
-                    line: backend.line,
-                    column: None,
-                });
-                errors.push(Located::at(place, problem.clone()).hint("use a path inside the repository, or a backend"));
-                StateAt::Unknown(problem)
-            }
-        }
     }
 
     /// What can be said only once every stack is known: shared states and edges.
@@ -452,33 +355,25 @@ impl Reader<'_> {
         for (name, error) in shared_states(&self.out.stacks) {
             self.out.broken.entry(name).or_default().push(error);
         }
-        let outputs = |stack: &Stack| {
-            let module = self.modules.at(&stack.dir, stack.tool);
-            let outputs = module
-                .files
-                .iter()
-                .flat_map(|(_, facts)| facts.outputs.iter().cloned())
-                .collect();
-            let variables = module.variables.keys().cloned().collect();
-            module.errors.is_empty().then_some((outputs, variables))
-        };
-        let joined = edges(
-            self.of.repo,
-            &self.out.stacks,
-            &self.of.description.stacks,
-            &self.states,
-            &outputs,
-        );
+        let root_module = |stack: &Stack| self.modules.at(&stack.dir, stack.tool);
+        let joined = edges(&self.out.stacks, &self.of.description.stacks, &self.parts, &root_module);
         self.out.edges = joined.edges;
         self.unit_edges();
         self.out.looking = joined.looking;
         for (name, error) in joined.broken {
             self.out.broken.entry(name).or_default().push(error);
         }
-        for (name, notice) in joined.notices {
+        let suggested = suggestions(&self.parts, &self.out.edges);
+        for (name, notice) in joined.notices.into_iter().chain(suggested) {
             self.out.notices.entry(name).or_default().push(notice);
         }
     }
+}
+
+/// A file as a stack's definition would name it.
+fn relative_to(dir: &RepoPath, file: &RepoPath) -> (String, Place) {
+    let rest = file.as_str().strip_prefix(dir.as_str()).unwrap_or(file.as_str());
+    (rest.trim_start_matches('/').to_owned(), Place::file(file.clone()))
 }
 
 /// One state belongs to one stack: an error on each that shares.

@@ -9,28 +9,44 @@ use crate::domain::layout::Discovered;
 use crate::domain::located::{Located, Place};
 use crate::domain::rules::Rules;
 use crate::domain::unit::Units;
-use crate::source::change::{Matching, effect, take_labels};
+use crate::source::before::{Before, Differences};
+use crate::source::change::{Matching, effect, take_labels, touches};
 use crate::source::config::{Config, FILE, Half};
+use crate::source::files::Files;
 use crate::source::layout::{Layout, Of, layout};
-use crate::source::parse::{Flavour, Parsed, on_a_deep_stack, text};
+use crate::source::module::Modules;
+use crate::source::parallel::on_a_deep_stack;
+use crate::source::parse::{Flavour, Parsed, text};
 
+pub mod parallel;
 pub mod yaml;
 pub mod shapes;
 pub mod config;
+pub mod functions;
 pub mod value;
 pub mod facts;
+pub mod expression;
+pub mod references;
 pub mod hcl;
+pub mod json_text;
 pub mod json;
 pub mod parse;
 pub mod files;
 pub mod module;
+pub mod consumed;
+pub mod lookups;
+pub mod inputs;
 pub mod walk;
 pub mod watch;
 pub mod roots;
 pub mod state;
+pub mod part;
 pub mod edges;
 pub mod terragrunt;
+pub mod environments;
+pub mod before;
 pub mod layout;
+pub mod formatting;
 pub mod change;
 
 /// What an entry of a git tree is.
@@ -147,22 +163,27 @@ pub fn discover_with(parsed: &Parsed, input: &Input<'_>) -> Discovered {
 fn discovered(parsed: &Parsed, input: &Input<'_>) -> Discovered {
     let at_base = configuration(input.base);
     let at_merged = configuration(input.merged);
-    parsed.add(&[input.base, input.merged]);
-    let of = |tree, config: &Config, known: &BTreeSet<RepoPath>| {
+    let facts = parsed.of(&[input.base, input.merged]);
+    let (base_files, merged_files) = (Files::new(input.base), Files::new(input.merged));
+    let differences = Differences::between(input.base, input.merged);
+    let of = |modules: &Modules<'_>, config: &Config, known: &BTreeSet<RepoPath>, before: Option<&Before<'_>>| {
         layout(&Of {
             repo: input.repo,
-            tree,
-            parsed,
+            modules,
             description: &config.layout,
             exclude: &at_base.rules.exclude,
             known,
+            before,
         })
     };
-    let base = of(input.base, &at_base, &BTreeSet::new());
+    let base_modules = Modules::new(&base_files, &facts);
+    let base = of(&base_modules, &at_base, &BTreeSet::new(), None);
     let known: BTreeSet<RepoPath> = base.stacks.values().map(|stack| stack.dir.clone()).collect();
     // A file that cannot be read says nothing about stacks: with base's description the others stay what they are.
     let unreadable = at_merged.unreadable;
-    let mut merged = of(input.merged, if unreadable { &at_base } else { &at_merged }, &known);
+    let description = if unreadable { &at_base } else { &at_merged };
+    let modules = Modules::new(&merged_files, &facts).keep(&base_modules, |dir| differences.leaves(dir));
+    let mut merged = of(&modules, description, &known, Some(&Before::new(&base, &differences)));
 
     let mut notices = gate_notices(input, &at_base, &at_merged);
     let matching = Matching::of(&base, &merged);
@@ -171,13 +192,15 @@ fn discovered(parsed: &Parsed, input: &Input<'_>) -> Discovered {
     let (graph, cycles) = Graph::build(stacks, std::mem::take(&mut merged.edges));
     merged.stacks = graph.stacks().clone();
     let file_differs = entry_of(input.base) != entry_of(input.merged);
-    let effect = effect(&base, &merged, &graph, &matching, input.changes, file_differs);
+    let touches = touches(input.base, input.merged, input.changes);
+    let effect = effect(&base, &merged, &graph, &matching, &touches, file_differs);
 
     let mut errors = at_merged.faults(&[Half::Gate, Half::Description, Half::Both]);
     let Layout {
         errors: layout_errors,
         mut broken,
         notices: stack_notices,
+        unclaimed,
         ..
     } = merged;
     errors.extend(layout_errors);
@@ -191,6 +214,8 @@ fn discovered(parsed: &Parsed, input: &Input<'_>) -> Discovered {
         .into_iter()
         .filter(|(name, _)| effect.selected.contains_key(name));
     notices.extend(here.flat_map(|(_, notices)| notices));
+    let changed = unclaimed.into_iter().filter(|(path, _)| touches.contains_key(path));
+    notices.extend(changed.map(|(_, notice)| notice));
     for list in broken.values_mut().chain([&mut errors, &mut notices]) {
         list.sort();
         list.dedup();

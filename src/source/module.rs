@@ -1,66 +1,115 @@
 //! Owns a module: the facts of all files in one directory, as one tool would load them.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::domain::ids::RepoPath;
 use crate::domain::layout::Tool;
 use crate::domain::located::{Located, Place};
-use crate::source::facts::Facts;
+use crate::source::consumed::Mention;
+use crate::source::facts::{Call, Facts};
 use crate::source::files::{Files, Lost, What};
-use crate::source::parse::{Flavour, Parsed};
-use crate::source::value::Value;
+use crate::source::parse::{Flavour, Known};
+use crate::source::value::{Locals, Scope, Vars, resolve};
 
 /// One directory's files, put together.
+#[derive(Default)]
 pub struct Module {
     pub files: Vec<(RepoPath, Arc<Facts>)>,
-    pub variables: BTreeMap<String, Option<Value>>,
-    pub locals: BTreeMap<String, Value>,
+    /// Every variable, with its default where that is known.
+    pub variables: Vars,
+    pub locals: Locals,
+    pub outputs: BTreeSet<String>,
     /// Targets of links that stand in for its files, and the links on the way.
     pub through_links: BTreeSet<RepoPath>,
     pub errors: Vec<Located>,
+    /// What its expressions mention, once somebody asked.
+    pub mentions: OnceLock<Vec<Mention>>,
 }
 
 /// All modules of one tree, read once for each tool.
 pub struct Modules<'a> {
     pub files: &'a Files<'a>,
-    parsed: &'a Parsed,
-    known: RefCell<HashMap<(RepoPath, Tool), Arc<Module>>>,
+    parsed: &'a Known<'a>,
+    /// Of every directory that holds a file for a tool.
+    known: HashMap<&'a str, ByTool>,
+    nothing: Arc<Module>,
     /// How many module calls may still be followed in this tree.
-    pub fuel: Cell<u32>,
+    fuel: AtomicU32,
 }
+
+/// A directory as each tool loads it: terraform, then tofu.
+type ByTool = [OnceLock<Arc<Module>>; 2];
 
 /// More calls than any repository has, and an end for one made to have more.
 const CALLS: u32 = 500_000;
 
 impl<'a> Modules<'a> {
-    pub fn new(files: &'a Files<'a>, parsed: &'a Parsed) -> Self {
+    pub fn new(files: &'a Files<'a>, parsed: &'a Known<'a>) -> Self {
+        let is_module = |paths: &[&RepoPath]| paths.iter().any(|path| Flavour::of(path.file_name()).is_some());
+        let dirs = files.directories().filter(|(_, paths)| is_module(paths));
         Modules {
             files,
             parsed,
-            known: RefCell::default(),
-            fuel: Cell::new(CALLS),
+            known: dirs.map(|(dir, _)| (dir, ByTool::default())).collect(),
+            nothing: Arc::default(),
+            fuel: AtomicU32::new(CALLS),
         }
     }
 
-    /// The module in a real directory.
-    pub fn at(&self, dir: &RepoPath, tool: Tool) -> Arc<Module> {
-        let key = (dir.clone(), tool);
-        if let Some(module) = self.known.borrow().get(&key) {
-            return module.clone();
+    /// Takes over the modules of directories that are the same in another tree.
+    pub fn keep(self, before: &Modules<'_>, is_same: impl Fn(&str) -> bool) -> Self {
+        for (dir, by_tool) in self.known.iter().filter(|(dir, _)| is_same(dir)) {
+            for (own, other) in by_tool.iter().zip(before.known.get(dir).into_iter().flatten()) {
+                if let Some(module) = other.get() {
+                    own.get_or_init(|| module.clone());
+                }
+            }
         }
-        let module = Arc::new(self.read(dir, tool));
-        self.known.borrow_mut().insert(key, module.clone());
-        module
+        self
+    }
+
+    /// The module in a real directory; an empty one where there is none.
+    pub fn at(&self, dir: &RepoPath, tool: Tool) -> Arc<Module> {
+        let at = match tool {
+            Tool::Terraform => 0,
+            Tool::OpenTofu => 1,
+        };
+        match self.known.get(dir.as_str()) {
+            Some(by_tool) => by_tool[at].get_or_init(|| Arc::new(self.read(dir, tool))).clone(),
+            None => self.nothing.clone(),
+        }
+    }
+
+    /// Directories that hold a file for a tool, in no order.
+    pub fn dirs(&self) -> impl Iterator<Item = &'a str> {
+        self.known.keys().copied()
+    }
+
+    /// Whether one more call may be followed.
+    pub fn follow(&self) -> bool {
+        let spend = |fuel: u32| fuel.checked_sub(1);
+        self.fuel
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend)
+            .is_ok()
+    }
+
+    /// The directory of a module that is called by a literal path: as the tool sees it, and where links lead.
+    pub fn called(&self, dir: &RepoPath, call: &Call) -> Option<(RepoPath, RepoPath)> {
+        let source = resolve(call.source.as_ref()?, &Scope::default()).ok()?.text()?;
+        let is_local = source.starts_with("./") || source.starts_with("../") || source == "." || source == "..";
+        let target = dir.join(&source).filter(|_| is_local)?;
+        let real = match self.files.find(&target) {
+            Ok(found) => found.path,
+            Err(_) => target.clone(),
+        };
+        Some((target, real))
     }
 
     /// Whether any file for terraform or tofu lies directly in this directory.
     pub fn is_module(&self, dir: &RepoPath) -> bool {
-        self.files
-            .in_directory(dir)
-            .iter()
-            .any(|path| Flavour::of(path.file_name()).is_some())
+        self.known.contains_key(dir.as_str())
     }
 
     /// Whether only tofu would understand the directory in full.
@@ -72,13 +121,7 @@ impl<'a> Modules<'a> {
     }
 
     fn read(&self, dir: &RepoPath, tool: Tool) -> Module {
-        let mut module = Module {
-            files: Vec::new(),
-            variables: BTreeMap::new(),
-            locals: BTreeMap::new(),
-            through_links: BTreeSet::new(),
-            errors: Vec::new(),
-        };
+        let mut module = Module::default();
         let names: BTreeSet<&str> = self
             .files
             .in_directory(dir)
@@ -135,8 +178,10 @@ impl<'a> Modules<'a> {
                 .push(Located::at(place, format!("the file does not parse: {}", broken.why)).hint("mend the line"));
         }
         for (name, default) in &facts.variables {
-            module.variables.insert(name.clone(), default.clone());
+            let default = default.as_ref().map(|value| resolve(value, &Scope::default()));
+            module.variables.insert(name.clone(), default.and_then(Result::ok));
         }
+        module.outputs.extend(facts.outputs.iter().cloned());
         for (name, value) in &facts.locals {
             module.locals.insert(name.clone(), value.clone());
         }

@@ -1,11 +1,11 @@
 //! Owns parsing in bulk: every file of some trees once, whatever its path, on a few threads.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, RwLock};
 
 use crate::domain::layout::Tool;
 use crate::source::facts::{Broken, Facts};
-use crate::source::{Kind, Tree, hcl, json};
+use crate::source::{Kind, Tree, hcl, json, parallel};
 
 /// Which language a file is in, and who reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,96 +59,83 @@ impl Flavour {
 /// Facts by the object's name in git, kept between runs.
 #[derive(Default)]
 pub struct Parsed {
-    known: Mutex<HashMap<(String, bool), Arc<Facts>>>,
+    /// As HCL and as JSON.
+    shelf: RwLock<HashMap<String, [Option<Arc<Facts>>; 2]>>,
+}
+
+/// The facts of some trees' files; what other runs put on the shelf or take from it changes nothing here.
+pub struct Known<'t> {
+    facts: HashMap<(&'t str, bool), Arc<Facts>>,
 }
 
 /// About 300 MB of facts at the very most; then the shelf is emptied.
 const MAX_KEPT: usize = 100_000;
-/// Parsing recurses as deep as a file nests, which the parser bounds at 64; in a debug build a level of nesting
-/// takes some 60 KiB, which is more in all than an ordinary thread's stack. Memory is taken only when it is touched.
-const STACK_BYTES: usize = 64 << 20;
-const MAX_THREADS: usize = 8;
+impl Known<'_> {
+    /// The facts of a file; none for one whose contents were not read.
+    pub fn facts(&self, blob: &str, flavour: Flavour) -> Option<Arc<Facts>> {
+        self.facts.get(&(blob, flavour.is_json())).cloned()
+    }
+}
+
+type Unread<'t> = ((&'t str, bool), &'t Arc<[u8]>);
 
 impl Parsed {
-    pub fn facts(&self, blob: &str, flavour: Flavour) -> Option<Arc<Facts>> {
-        let known = self.known.lock().expect("no thread panics while it holds the shelf");
-        known.get(&(blob.to_owned(), flavour.is_json())).cloned()
-    }
-
-    /// Parses every file of these trees that is not known yet.
-    pub fn add(&self, trees: &[&Tree]) {
-        let mut wanted: Vec<(&str, bool, &Arc<[u8]>)> = Vec::new();
+    /// The facts of every file of these trees; parses what is not on the shelf yet, on this thread, which has to be
+    /// a deep one, and on others.
+    pub fn of<'t>(&self, trees: &[&'t Tree]) -> Known<'t> {
+        let mut facts = HashMap::new();
+        let mut unread: HashMap<(&'t str, bool), &'t Arc<[u8]>> = HashMap::new();
         {
-            let mut known = self.known.lock().expect("no thread panics while it holds the shelf");
-            if known.len() > MAX_KEPT {
-                known.clear();
-            }
-            let mut seen = BTreeSet::new();
+            let shelf = self.shelf.read().expect(NO_PANIC);
             for tree in trees {
                 for (path, entry) in &tree.entries {
                     let Some(flavour) = Flavour::of(path.file_name()) else {
                         continue;
                     };
-                    let blob = match entry.kind {
-                        Kind::File | Kind::Executable => entry.blob.as_str(),
-                        Kind::Symlink | Kind::Submodule => continue,
-                    };
-                    if let Some(bytes) = tree.blobs.get(blob)
-                        && !known.contains_key(&(blob.to_owned(), flavour.is_json()))
-                        && seen.insert((blob, flavour.is_json()))
-                    {
-                        wanted.push((blob, flavour.is_json(), bytes));
+                    if !matches!(entry.kind, Kind::File | Kind::Executable) {
+                        continue;
+                    }
+                    let key = (entry.blob.as_str(), flavour.is_json());
+                    if facts.contains_key(&key) {
+                        continue;
+                    }
+                    let kept = shelf.get(key.0).and_then(|kept| kept[usize::from(key.1)].clone());
+                    match (kept, tree.blobs.get(key.0)) {
+                        (Some(kept), _) => drop(facts.insert(key, kept)),
+                        (None, Some(bytes)) => drop(unread.insert(key, bytes)),
+                        (None, None) => {}
                     }
                 }
             }
         }
-        if wanted.is_empty() {
-            return;
+        if !unread.is_empty() {
+            let unread: Vec<Unread<'t>> = unread.into_iter().collect();
+            let read = parallel::map(&unread, |(key, bytes)| (*key, Arc::new(parse(bytes, key.1))));
+            self.keep(&read);
+            facts.extend(read);
         }
-        let threads = std::thread::available_parallelism()
-            .map_or(1, usize::from)
-            .min(MAX_THREADS);
-        let share = wanted.len().div_ceil(threads);
-        std::thread::scope(|scope| {
-            for part in wanted.chunks(share) {
-                let work = move || self.add_part(part);
-                let spawned = std::thread::Builder::new()
-                    .stack_size(STACK_BYTES)
-                    .spawn_scoped(scope, work);
-                // Without a thread to be had the part is missing, and its files are reported as not read.
-                drop(spawned);
-            }
-        });
+        Known { facts }
     }
 
-    fn add_part(&self, part: &[(&str, bool, &Arc<[u8]>)]) {
-        let parse = |(blob, is_json, bytes): &(&str, bool, &Arc<[u8]>)| {
-            let facts = match text(bytes) {
-                Ok(text) if *is_json => json::facts(text),
-                Ok(text) => hcl::facts(text),
-                Err(broken) => Facts::guessed("", broken),
-            };
-            (((*blob).to_owned(), *is_json), Arc::new(facts))
-        };
-        let facts: Vec<_> = part.iter().map(parse).collect();
-        self.known
-            .lock()
-            .expect("no thread panics while it holds the shelf")
-            .extend(facts);
+    fn keep(&self, read: &[((&str, bool), Arc<Facts>)]) {
+        let mut shelf = self.shelf.write().expect(NO_PANIC);
+        if shelf.len() > MAX_KEPT {
+            shelf.clear();
+        }
+        for ((blob, is_json), facts) in read {
+            shelf.entry((*blob).to_owned()).or_default()[usize::from(*is_json)] = Some(facts.clone());
+        }
     }
 }
 
-/// Runs a function that may recurse as deep as a file nests. `Err`: no thread is to be had.
-pub fn on_a_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .stack_size(STACK_BYTES)
-            .spawn_scoped(scope, work)?;
-        match thread.join() {
-            Ok(value) => Ok(value),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })
+const NO_PANIC: &str = "no thread panics while it holds the shelf";
+
+fn parse(bytes: &[u8], is_json: bool) -> Facts {
+    match text(bytes) {
+        Ok(text) if is_json => json::facts(text),
+        Ok(text) => hcl::facts(text),
+        Err(broken) => Facts::guessed("", broken),
+    }
 }
 
 /// A file's text without a byte order mark.

@@ -8,7 +8,6 @@ use crate::domain::ids::RepoPath;
 use crate::domain::layout::Tool;
 use crate::domain::located::Place;
 use crate::source::module::Modules;
-use crate::source::value::{Scope, resolve};
 
 /// Where to look, and for what.
 pub struct Roots<'a> {
@@ -70,21 +69,8 @@ impl Roots<'_> {
         let mut called = BTreeSet::new();
         for dir in self.dirs {
             let module = self.modules.at(dir, (self.tool)(dir));
-            let scope = Scope::default();
-            for call in module.files.iter().flat_map(|(_, facts)| &facts.calls) {
-                let source = call
-                    .source
-                    .as_ref()
-                    .and_then(|value| resolve(value, &scope).ok())
-                    .and_then(|lit| lit.text());
-                let local = source.filter(|source| source.starts_with("./") || source.starts_with("../"));
-                if let Some(target) = local.and_then(|source| dir.join(&source)) {
-                    match self.modules.files.find(&target) {
-                        Ok(found) => called.insert(found.path),
-                        Err(_) => called.insert(target),
-                    };
-                }
-            }
+            let calls = module.files.iter().flat_map(|(_, facts)| &facts.calls);
+            called.extend(calls.filter_map(|call| Some(self.modules.called(dir, call)?.1)));
         }
         called
     }

@@ -17,8 +17,10 @@ use crate::domain::layout::{Discovered, ReadSet, Stack, StateAt, Tool};
 use crate::domain::located::Place;
 use crate::source::{Change, Entry, Input, Kind, Tree, discover, wanted};
 
+mod properties;
+
 /// `-- stack DIR --` is a root module with a local backend. `-- path --` stands in both trees, `-- base: path --` and `-- head: path --` in one; `-- path -> target --` is
-/// a link and `-- path @ commit --` a submodule.
+/// a link, `-- path @ commit --` a submodule and `-- path * --` a file that may be executed.
 struct Case {
     base: Tree,
     merged: Tree,
@@ -34,11 +36,14 @@ fn put(tree: &mut Tree, header: &str, text: &str) {
         (name, Kind::Symlink, target)
     } else if let Some((name, commit)) = header.split_once(" @ ") {
         (name, Kind::Submodule, commit)
+    } else if let Some(name) = header.strip_suffix(" *") {
+        (name, Kind::Executable, text)
     } else {
         (header, Kind::File, text)
     };
     // Equal contents have equal names, as in git.
-    let blob = format!("{kind:?} {text}");
+    let of = if kind == Kind::Executable { Kind::File } else { kind };
+    let blob = format!("{of:?} {text}");
     if wanted(&path(name), kind) {
         tree.blobs.insert(blob.clone(), Arc::from(text.as_bytes()));
     }
@@ -305,7 +310,7 @@ fn the_cases_say_what_they_say() {
         }
     }
     assert!(update || wrong.is_empty(), "{}", wrong.join("\n\n"));
-    assert!(count >= 50, "{count} cases");
+    assert!(count >= 80, "{count} cases");
 }
 
 fn stack(name: &str) -> Stack {
@@ -471,6 +476,25 @@ const WORDS: &[&str] = &[
     "'",
     "\t",
     "\\",
+    "for_each = ",
+    "each.key",
+    "count = ",
+    "? ",
+    " : ",
+    " == ",
+    "!",
+    "toset(",
+    "merge(",
+    "try(",
+    "lookup(data.terraform_remote_state.r.outputs, \"",
+    "[for s in data.terraform_remote_state.r : ",
+    "[*].outputs.",
+    ".outputs.",
+    "/* ",
+    " */",
+    "# ",
+    "\"data\": ",
+    "\"terraform_remote_state\": ",
     "depends_on: ",
     "watch: [../..]",
     "é",

@@ -1,35 +1,46 @@
 //! Owns the way through a root module: its local modules, the files they read and the states they look into.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::graph::Reads;
-use crate::domain::ids::RepoPath;
-use crate::domain::layout::{Constraint, GitModule, Pattern, ReadSet, Tool};
+use crate::domain::ids::{LockKey, RepoId, RepoPath};
+use crate::domain::layout::{Constraint, GitModule, ReadSet, Tool};
 use crate::domain::located::{Located, Place};
-use crate::source::facts::{Call, Facts, FileRead, How, RemoteState};
+use crate::source::consumed::consumed;
+use crate::source::facts::{Call, Facts, RemoteState, Repeat, StateKind};
 use crate::source::files::{Lost, What};
+use crate::source::inputs::Inputs;
+use crate::source::lookups::NamedAt;
 use crate::source::module::{Module, Modules, lost_error};
-use crate::source::value::{Lit, PathText, Scope, Value, Why, path_text, resolve};
+use crate::source::state::of_read;
+use crate::source::value::{Each, Lit, Scope, Vars, Why, resolve, resolve_entries};
 
 /// What a root module and all it calls hold.
 #[derive(Default)]
 pub struct Walked {
     pub reads: ReadSet,
+    /// Paths that were looked for besides, and are not there.
+    pub probed: BTreeSet<RepoPath>,
     /// Real directories of local modules, without the root's own.
     pub local_modules: BTreeSet<RepoPath>,
     pub git_modules: Vec<GitModule>,
     pub required_version: Vec<Constraint>,
     pub states: Vec<StateRead>,
+    pub named: Vec<NamedAt>,
     pub errors: Vec<Located>,
     pub notices: Vec<Located>,
 }
 
-/// One `data "terraform_remote_state"`, resolved as far as it can be.
+/// One look into another state, resolved as far as it can be.
 pub struct StateRead {
     pub place: Place,
+    pub kind: StateKind,
     pub name: String,
-    pub at: Result<Target, Why>,
+    pub key: Result<LockKey, Why>,
+    /// By all instances of the block together.
     pub reads: Reads,
+    pub is_repeated: bool,
 }
 
 /// The state that is looked into.
@@ -41,30 +52,39 @@ pub struct Target {
 
 /// Where to begin.
 pub struct Root<'a> {
+    pub repo: RepoId,
     pub dir: &'a RepoPath,
     pub tool: Tool,
     pub workspace: &'a str,
     /// Values of the root module's variables that the repository tells.
-    pub vars: BTreeMap<String, Lit>,
+    pub vars: Vars,
+    /// Types of objects that somebody looks up: the only ones whose names matter.
+    pub looked_up: &'a BTreeSet<String>,
 }
 
 /// Instances of modules that one stack may have before we stop looking.
 const MAX_INSTANCES: usize = 2_000;
 const MAX_DEPTH: usize = 40;
+/// Repetitions of one block that are told apart.
+const MAX_REPEATS: usize = 200;
 
 /// Walks from a root module.
 pub fn walk(modules: &Modules<'_>, root: Root<'_>) -> Walked {
     let Root {
+        repo,
         dir,
         tool,
         workspace,
         vars,
+        looked_up,
     } = root;
     let mut walk = Walk {
         modules,
+        repo,
         root: dir,
         tool,
         workspace,
+        looked_up,
         seen: BTreeSet::new(),
         path: Vec::new(),
         out: Walked::default(),
@@ -91,11 +111,13 @@ impl Walked {
 
 struct Walk<'a> {
     modules: &'a Modules<'a>,
+    repo: RepoId,
     root: &'a RepoPath,
     tool: Tool,
     workspace: &'a str,
+    looked_up: &'a BTreeSet<String>,
     /// Instances that were walked: the same module with the same values says the same.
-    seen: BTreeSet<(RepoPath, BTreeMap<String, Lit>)>,
+    seen: BTreeSet<(RepoPath, Vars)>,
     /// Directories from the root to here.
     path: Vec<RepoPath>,
     out: Walked,
@@ -103,36 +125,37 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// `dir` is where the tool thinks it is; `real` is where links lead.
-    fn module(&mut self, dir: &RepoPath, real: &RepoPath, mut vars: BTreeMap<String, Lit>) {
+    fn module(&mut self, dir: &RepoPath, real: &RepoPath, mut vars: Vars) {
         let module = self.modules.at(real, self.tool);
-        for (name, default) in &module.variables {
-            if !vars.contains_key(name)
-                && let Some(Ok(lit)) = default.as_ref().map(|value| resolve(value, &Scope::default()))
-            {
-                vars.insert(name.clone(), lit);
-            }
-        }
-        vars.retain(|_, lit| *lit != Lit::Null);
+        // Values of what is no variable tell instances apart that are the same.
+        vars.retain(|name, _| module.variables.contains_key(name));
         if !self.seen.insert((dir.clone(), vars.clone())) {
             return;
         }
         self.out.reads.dirs.insert(dir.clone());
-        self.out.reads.dirs.insert(real.clone());
+        if real != dir {
+            self.out.reads.dirs.insert(real.clone());
+        }
         self.out.reads.files.extend(module.through_links.iter().cloned());
+        self.linked(real);
         self.out.errors.extend(module.errors.iter().cloned());
         if real != self.root {
             self.out.local_modules.insert(real.clone());
         }
         let scope = Scope {
             vars,
+            defaults: Some(&module.variables),
             locals: Some(&module.locals),
             module_path: relative(self.root, dir),
             workspace: self.workspace.to_owned(),
+            each: None,
         };
         self.path.push(real.clone());
-        let reads = state_reads(&module);
         for (file, facts) in &module.files {
-            self.file(file, facts, &scope, &reads);
+            self.file(file, facts, &scope);
+            for state in &facts.remote_states {
+                self.state(file, state, dir, &module, &scope);
+            }
             for call in &facts.calls {
                 self.call(file, call, dir, &scope);
             }
@@ -140,7 +163,24 @@ impl Walk<'_> {
         self.path.pop();
     }
 
-    fn file(&mut self, file: &RepoPath, facts: &Facts, scope: &Scope<'_>, reads: &BTreeMap<&str, Reads>) {
+    /// What stands for another file is read with it.
+    fn linked(&mut self, dir: &RepoPath) {
+        let beside = self
+            .modules
+            .files
+            .links_within(dir)
+            .filter(|link| link.parent() == *dir);
+        for link in beside {
+            if let Ok(found) = self.modules.files.find(link)
+                && found.what == What::File
+            {
+                self.out.reads.files.extend(found.links);
+                self.out.reads.files.insert(found.path);
+            }
+        }
+    }
+
+    fn file(&mut self, file: &RepoPath, facts: &Facts, scope: &Scope<'_>) {
         for (text, line) in &facts.required_version {
             let constraint = Constraint {
                 text: text.clone(),
@@ -148,45 +188,36 @@ impl Walk<'_> {
             };
             self.out.required_version.push(constraint);
         }
-        for state in &facts.remote_states {
-            let none = Reads::Named(BTreeSet::new());
-            self.out.states.push(StateRead {
-                place: place(file, state.line),
-                name: state.name.clone(),
-                at: self.state_at(state, scope),
-                reads: reads.get(state.name.as_str()).cloned().unwrap_or(none),
-            });
-        }
+        let mut inputs = Inputs {
+            files: self.modules.files,
+            root: self.root,
+            path: &self.path,
+            out: &mut self.out,
+        };
         for read in &facts.files {
-            self.read(file, read, scope);
+            inputs.read(place(file, read.line), read, scope);
+        }
+        for named in &facts.named {
+            if named.is_data || self.looked_up.contains(&named.kind) {
+                self.out
+                    .named
+                    .extend(NamedAt::of(named, place(file, named.line), scope));
+            }
         }
     }
 
-    fn state_at(&self, state: &RemoteState, scope: &Scope<'_>) -> Result<Target, Why> {
-        let text = |lit: Lit| lit.text().ok_or_else(|| "it is not text".to_owned());
-        let backend = resolve(&state.backend, scope).and_then(text)?;
-        let mut config = BTreeMap::new();
-        match &state.config {
-            // Each attribute by itself: a region that only the plan knows does not hide the bucket.
-            Value::Map(entries) => {
-                for (name, value) in entries {
-                    config.insert(resolve(name, scope).and_then(text)?, resolve(value, scope));
-                }
-            }
-            value => match resolve(value, scope)? {
-                Lit::Map(map) => config.extend(map.into_iter().map(|(name, lit)| (name, Ok(lit)))),
-                _ => return Err("its config is not a map".to_owned()),
-            },
+    fn state(&mut self, file: &RepoPath, state: &RemoteState, dir: &RepoPath, module: &Module, scope: &Scope<'_>) {
+        let reads = consumed(self.modules, dir, module, self.tool, state.kind, &state.name);
+        for each in instances(state.repeat.as_ref(), scope) {
+            self.out.states.push(StateRead {
+                place: place(file, state.line),
+                kind: state.kind,
+                name: state.name.clone(),
+                key: state_at(state, &within(scope, each)).and_then(|target| of_read(self.repo, self.root, &target)),
+                reads: reads.clone(),
+                is_repeated: state.repeat.is_some(),
+            });
         }
-        let workspace = match &state.workspace {
-            Some(value) => resolve(value, scope).and_then(text)?,
-            None => "default".to_owned(),
-        };
-        Ok(Target {
-            backend,
-            config,
-            workspace,
-        })
     }
 
     fn call(&mut self, file: &RepoPath, call: &Call, dir: &RepoPath, scope: &Scope<'_>) {
@@ -244,142 +275,82 @@ impl Walk<'_> {
                 .errors
                 .push(Located::at(at, problem).hint("remove one of the calls"));
         }
-        if self.seen.len() >= MAX_INSTANCES || self.modules.fuel.get() == 0 {
+        if self.seen.len() >= MAX_INSTANCES || !self.modules.follow() {
             let problem = "too many module calls to follow them all";
             return self.out.errors.push(Located::at(at, problem).hint("split the stack"));
         }
-        self.modules.fuel.set(self.modules.fuel.get() - 1);
-        let values = call
-            .arguments
-            .iter()
-            .map(|(name, value)| (name.clone(), resolve(value, scope).unwrap_or(Lit::Null)));
-        self.module(&target, &found.path, values.collect());
-    }
-
-    fn read(&mut self, file: &RepoPath, read: &FileRead, scope: &Scope<'_>) {
-        let at = place(file, read.line);
-        let (text, known) = match path_text(&read.path, scope) {
-            PathText::Whole(text) => (text, Ok(())),
-            PathText::Beginning(text, why) => (text, Err(why)),
-        };
-        if read.how != How::Mention && known.is_ok() && text.starts_with('/') {
-            let problem = format!("`{text}` lies outside of the repository");
-            let hint = "a plan can read only what the repository holds: copy the file in";
-            return self.out.errors.push(Located::at(at, problem).hint(hint));
+        // A block that stands for none still has files that the tool loads.
+        let instances = Some(instances(call.repeat.as_ref(), scope)).filter(|instances| !instances.is_empty());
+        for each in instances.unwrap_or_else(|| vec![None]) {
+            let scope = within(scope, each);
+            let values = call
+                .arguments
+                .iter()
+                .map(|(name, value)| (name.clone(), resolve(value, &scope).ok()));
+            self.module(&target, &found.path, values.collect());
         }
-        match known {
-            Ok(()) => self.read_known(read, &text, at, scope),
-            Err(why) => self.read_below(read, &text, &why, at),
-        }
-    }
-
-    fn read_known(&mut self, read: &FileRead, text: &str, at: Place, scope: &Scope<'_>) {
-        let Some(target) = self.root.join(text) else {
-            if read.how != How::Mention && !text.starts_with('~') {
-                let problem = format!("`{text}` leaves the repository");
-                let hint = "a plan can read only what the repository holds: copy the file in";
-                self.out.errors.push(Located::at(at, problem).hint(hint));
-            }
-            return;
-        };
-        match (self.modules.files.find(&target), read.how) {
-            (Ok(found), How::Function | How::Mention) => {
-                self.out.reads.files.extend(found.links.iter().cloned());
-                match found.what {
-                    What::File => {
-                        self.out.reads.files.insert(found.path);
-                        self.out.reads.files.insert(target);
-                    }
-                    // A mention of a directory: whatever is packed or served from there.
-                    What::Directory => self.below(&found.path, "**"),
-                }
-            }
-            (Ok(found), How::Set) => {
-                self.out.reads.files.extend(found.links.iter().cloned());
-                let pattern = read
-                    .pattern
-                    .as_ref()
-                    .and_then(|value| resolve(value, scope).ok())
-                    .and_then(|lit| lit.text());
-                match pattern {
-                    Some(pattern) if !pattern.contains("..") => self.below(&found.path, &pattern),
-                    _ => self.below(&found.path, "**"),
-                }
-            }
-            // Not there yet: whoever adds it changes what the stack reads (`fileexists`, `try(file())`).
-            (Err(Lost::Missing), How::Function | How::Mention) => {
-                self.out.reads.files.insert(target);
-            }
-            (Err(Lost::Missing), How::Set) => self.below(&target, "**"),
-            (Err(_), How::Mention) => {}
-            (Err(lost), How::Function | How::Set) => self.out.errors.push(lost_error(&lost, at, text)),
-        }
-    }
-
-    /// A path of which only the beginning is known: everything below the directory that it names.
-    fn read_below(&mut self, read: &FileRead, beginning: &str, why: &str, at: Place) {
-        let named = beginning
-            .rsplit_once('/')
-            .map(|(dir, _)| dir)
-            .filter(|dir| !dir.is_empty());
-        let dir = named.and_then(|dir| self.root.join(dir));
-        match dir.filter(|dir| !self.root.is_within(dir) && !self.path.iter().any(|module| module.is_within(dir))) {
-            Some(dir) => self.below(&dir, "**"),
-            None if read.how == How::Mention => {}
-            None => {
-                let problem = format!("which file is read here could not be told: {why}");
-                let hint = "name further inputs under `watch` in lockkeeper.yaml";
-                self.out.notices.push(Located::at(at, problem).hint(hint));
-            }
-        }
-    }
-
-    fn below(&mut self, dir: &RepoPath, pattern: &str) {
-        // The whole tree, or all that lies around the stack, is no input anybody meant.
-        if self.root.is_within(dir) && pattern == "**" && self.root != dir {
-            return;
-        }
-        let pattern = Pattern {
-            negated: false,
-            glob: anchored(dir, pattern),
-        };
-        self.out.reads.patterns.push(pattern);
     }
 }
 
-/// A pattern below a directory, anchored at the repository root; the directory's own name is taken literally.
-pub fn anchored(dir: &RepoPath, pattern: &str) -> String {
-    let mut glob = String::from("/");
-    for character in dir.as_str().chars() {
-        if "*?[]{}!\\ ".contains(character) {
-            glob.push('\\');
-        }
-        glob.push(character);
+/// A scope inside one repetition of a block.
+fn within<'s, 'a>(scope: &'s Scope<'a>, each: Option<Each>) -> Cow<'s, Scope<'a>> {
+    match each {
+        None => Cow::Borrowed(scope),
+        each => Cow::Owned(Scope { each, ..scope.clone() }),
     }
-    if !dir.is_root() {
-        glob.push('/');
-    }
-    glob.push_str(pattern.trim_start_matches('/'));
-    glob
 }
 
-/// Which outputs each remote state's reads name, over all files of a module.
-fn state_reads(module: &Module) -> BTreeMap<&str, Reads> {
-    let mut reads: BTreeMap<&str, Reads> = BTreeMap::new();
-    for (name, output) in module.files.iter().flat_map(|(_, facts)| &facts.state_reads) {
-        let entry = reads.entry(name).or_insert_with(|| Reads::Named(BTreeSet::new()));
-        match (output, entry) {
-            (Some(output), Reads::Named(outputs)) => {
-                outputs.insert(output.clone());
+/// What a block stands for. One `None`: itself, or a number of times that only a plan knows.
+fn instances(repeat: Option<&Repeat>, scope: &Scope<'_>) -> Vec<Option<Each>> {
+    let told: Option<Vec<Each>> = match repeat {
+        None => None,
+        Some(Repeat::ForEach(value)) => match resolve_entries(value, scope) {
+            Ok(entries) => {
+                let each = |(key, value): (String, Result<Lit, Why>)| Each::Key(Lit::Text(key), value.ok());
+                Some(entries.into_iter().map(each).collect())
             }
-            (None, entry @ Reads::Named(_)) => *entry = Reads::Unknown,
-            (_, Reads::Unknown) => {}
+            Err(_) => match resolve(value, scope) {
+                Ok(Lit::List(items)) => Some(
+                    items
+                        .into_iter()
+                        .map(|item| Each::Key(item.clone(), Some(item)))
+                        .collect(),
+                ),
+                _ => None,
+            },
+        },
+        Some(Repeat::Count(value)) => {
+            let count = resolve(value, scope)
+                .ok()
+                .and_then(|lit| lit.text()?.parse::<usize>().ok());
+            count
+                .filter(|count| *count <= MAX_REPEATS)
+                .map(|count| (0..count).map(Each::Index).collect())
         }
+    };
+    match told.filter(|told| told.len() <= MAX_REPEATS) {
+        Some(told) => told.into_iter().map(Some).collect(),
+        None => vec![None],
     }
-    reads
 }
 
-fn place(file: &RepoPath, line: Option<u32>) -> Place {
+fn state_at(state: &RemoteState, scope: &Scope<'_>) -> Result<Target, Why> {
+    let text = |lit: Lit| lit.text().ok_or_else(|| "it is not text".to_owned());
+    let backend = resolve(&state.backend, scope).and_then(text)?;
+    let config = resolve_entries(&state.config, scope)?;
+    let workspace = match &state.workspace {
+        Some(value) => resolve(value, scope).and_then(text)?,
+        None => "default".to_owned(),
+    };
+    Ok(Target {
+        backend,
+        config,
+        workspace,
+    })
+}
+
+/// A line of a file.
+pub fn place(file: &RepoPath, line: Option<u32>) -> Place {
     Place {
         path: file.clone(),
         line,

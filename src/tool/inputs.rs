@@ -57,12 +57,7 @@ pub(crate) struct Config {
 /// Reads the run's checkout, which no tool can write to; of a unit what terragrunt put together.
 ///
 /// `kept`: whether its state is kept on this server, which an override in its tree says to `init`.
-pub(crate) fn read(
-    at: &StackAt<'_>,
-    config: &Config,
-    installed: &Installed,
-    kept: bool,
-) -> Result<Inputs, ToolError> {
+pub(crate) fn read(at: &StackAt<'_>, config: &Config, installed: &Installed, kept: bool) -> Result<Inputs, ToolError> {
     let mut reading = Reading {
         hash: Sha256::new(),
         modules_pinned: true,

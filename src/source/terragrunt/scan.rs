@@ -7,8 +7,9 @@ use hcl_edit::structure::{Block, Body};
 use hcl_edit::visit::{Visit, visit_expr, visit_func_call, visit_traversal};
 
 use crate::domain::graph::Reads;
+use crate::source::expression::Text;
 use crate::source::facts::{Broken, READERS};
-use crate::source::hcl::{self, Reader};
+use crate::source::hcl;
 use crate::source::value::Value;
 
 /// The blocks of one file, each with its line.
@@ -65,7 +66,7 @@ const OWN_READERS: [&str; 4] = [
 pub fn scan(text: &str) -> Result<Scanned, Broken> {
     let body = hcl::parsed(text)?;
     let mut scan = Scan {
-        reader: Reader::new(text),
+        reader: Text::new(text),
         out: Scanned::default(),
     };
     scan.blocks(&body);
@@ -74,7 +75,7 @@ pub fn scan(text: &str) -> Result<Scanned, Broken> {
 }
 
 struct Scan<'s> {
-    reader: Reader<'s>,
+    reader: Text<'s>,
     out: Scanned,
 }
 

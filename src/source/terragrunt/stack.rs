@@ -1,22 +1,23 @@
 //! Owns what becomes of units: the stack of each one that runs something, and the edges between them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::domain::graph::{Because, Edge};
 use crate::domain::ids::{RepoPath, StackName};
 use crate::domain::layout::{Stack, StateAt, Tool, local_state_key};
 use crate::domain::located::{Located, Place};
 use crate::domain::unit::{Need, Runs, Source, Unit, UnitState, Units, Where};
-use crate::source::Tree;
 use crate::source::config::Declared;
 use crate::source::files::Files;
 use crate::source::hcl;
-use crate::source::layout::{Reader, shown};
+use crate::source::layout::{Planned, Reader, shown};
+use crate::source::part::{Part, backend_state};
 use crate::source::state;
 use crate::source::terragrunt::light::{self, ANCHOR};
 use crate::source::terragrunt::reads::{Texts, texts};
 use crate::source::terragrunt::{UNIT_FILE, UNIT_FILE_JSON, is_cache, is_unit_file};
-use crate::source::value::{Lit, Scope, resolve};
+use crate::source::value::{Lit, Scope, Vars, resolve};
 use crate::source::walk::{Root, Walked, walk};
 use crate::source::watch::watched;
 
@@ -40,7 +41,8 @@ pub struct Needed {
 
 /// The tree's units, as the program said; those that it left out (it drops what stands in a circle) and trees that it
 /// was not asked about are read lightly.
-pub fn units(tree: &Tree, files: &Files<'_>) -> Units {
+pub fn units(files: &Files<'_>) -> Units {
+    let tree = files.tree;
     let Some(said) = &tree.units else {
         return match tree.entries.keys().any(is_unit_file) {
             true => light::light(tree),
@@ -115,13 +117,17 @@ impl Reader<'_> {
     }
 
     /// Adds the stack of one unit.
-    pub(in crate::source) fn unit(
-        &mut self,
-        name: StackName,
-        declared: &Declared,
-        unit: &Unit,
-        defined_at: Option<Place>,
-    ) {
+    pub(in crate::source) fn unit(&mut self, planned: Planned, looked_up: &BTreeSet<String>) {
+        let Planned {
+            name,
+            declared,
+            defined_at,
+            ..
+        } = planned;
+        let Some(unit) = self.units.units.get(&declared.dir).cloned() else {
+            return;
+        };
+        let (declared, unit) = (&declared, &unit);
         let dir = &declared.dir;
         let texts = texts(self.modules.files, dir, unit);
         let mut errors = unit.errors.clone();
@@ -158,10 +164,12 @@ impl Reader<'_> {
             Some(module_dir) if self.out.module_dirs.contains(module_dir) => walk(
                 self.modules,
                 Root {
+                    repo: self.of.repo,
                     dir: module_dir,
                     tool,
                     workspace: "default",
-                    vars: BTreeMap::new(),
+                    vars: Vars::new(),
+                    looked_up,
                 },
             ),
             // The tool's own word comes when it is planned: the unit may generate all its files.
@@ -185,10 +193,12 @@ impl Reader<'_> {
         let watch = watched(dir, &declared.watch, &mut errors);
         let Walked {
             mut reads,
+            probed,
             mut local_modules,
             git_modules,
             required_version,
             states,
+            named,
             errors: walked_errors,
             notices: walked_notices,
         } = walked;
@@ -250,7 +260,21 @@ impl Reader<'_> {
                 needs: given,
             }),
         };
-        self.keep(stack, declared, watch, errors, notices, states);
+        let part = Part {
+            reads: stack.reads.clone(),
+            probed,
+            var_files: Vec::new(),
+            backend_files: Vec::new(),
+            local_modules: stack.local_modules.clone(),
+            git_modules: stack.git_modules.clone(),
+            required_version: stack.required_version.clone(),
+            state: stack.state.clone(),
+            states,
+            named,
+            errors: Vec::new(),
+            notices,
+        };
+        self.keep(stack, declared, watch, errors, Arc::new(part));
     }
 
     /// The unit's directory and what lies below it: terragrunt copies both. Other units below are their own.
@@ -319,7 +343,7 @@ impl Reader<'_> {
         match at.module_dir {
             Some(module_dir) => {
                 let module = self.modules.at(module_dir, at.tool);
-                self.state(at.dir, &module, &[], BTreeMap::new(), at.declared, errors)
+                backend_state(self.of.repo, self.modules, at.declared, &module, errors)
             }
             None => StateAt::Unknown("the backend stands in a source that is fetched".to_owned()),
         }
