@@ -17,6 +17,7 @@ use crate::source::module::Modules;
 use crate::source::parallel;
 use crate::source::part::{Asked, Part, is_partial};
 use crate::source::roots::Roots;
+use crate::source::terragrunt::scan::Scans;
 use crate::source::terragrunt::stack::{Needed, run_by_units, units};
 use crate::source::watch::watched;
 
@@ -75,10 +76,12 @@ pub struct Of<'a> {
 
 /// Reads a layout.
 pub fn layout(of: &Of<'_>) -> Layout {
+    let scans = Scans::default();
     let mut reader = Reader {
         of,
         modules: of.modules,
-        units: units(of.modules.files),
+        units: units(of.modules.files, &scans),
+        scans,
         out: Layout::default(),
         planned: Vec::new(),
         taken: BTreeMap::new(),
@@ -93,6 +96,7 @@ pub(in crate::source) struct Reader<'a> {
     pub of: &'a Of<'a>,
     pub modules: &'a Modules<'a>,
     pub units: Units,
+    pub scans: Scans,
     pub out: Layout,
     /// Every stack, before its files are read.
     planned: Vec<Planned>,

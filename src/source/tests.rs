@@ -412,8 +412,8 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), which in 0..5usize) {
-        let name = ["lockkeeper.yaml", "a/main.tf", "a/main.tf.json", "a/terraform.tfvars", "a/x.auto.tfvars.json"][which];
+    fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), which in 0..6usize) {
+        let name = ["lockkeeper.yaml", "a/main.tf", "a/main.tf.json", "a/terraform.tfvars", "a/x.auto.tfvars.json", "a/terragrunt.hcl"][which];
         let mut case = case("-- a/backend.tf --\nterraform {\n  backend \"local\" {}\n}\n");
         let entry = Entry { kind: Kind::File, blob: "fuzzed".to_owned() };
         case.merged.entries.insert(path(name), entry);
@@ -427,9 +427,9 @@ proptest! {
     #[test]
     fn words_of_the_languages_in_any_order_are_read_without_a_panic(
         words in prop::collection::vec(prop::sample::select(WORDS), 0..60),
-        which in 0..4usize,
+        which in 0..5usize,
     ) {
-        let name = ["lockkeeper.yaml", "a/main.tf", "a/main.tf.json", "a/terraform.tfvars"][which];
+        let name = ["lockkeeper.yaml", "a/main.tf", "a/main.tf.json", "a/terraform.tfvars", "a/terragrunt.hcl"][which];
         let mut case = case("-- a/backend.tf --\nterraform {\n  backend \"local\" {}\n}\n");
         case.merged.entries.insert(path(name), Entry { kind: Kind::File, blob: "fuzzed".to_owned() });
         case.merged.blobs.insert("fuzzed".to_owned(), Arc::from(words.concat().as_bytes()));
@@ -444,6 +444,12 @@ const WORDS: &[&str] = &[
     "\n  ",
     "- ",
     "name: a",
+    "dependency \"a\" {",
+    "config_path = ",
+    "include {",
+    "path = ",
+    "find_in_parent_folders()",
+    "dependency.a.outputs.b",
     "dir: a",
     "{",
     "}",

@@ -1,6 +1,7 @@
 //! Owns the light reading of terragrunt units, for where the program is missing or failed: literals, and nothing else is told.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
@@ -9,21 +10,20 @@ use crate::domain::located::{Located, Place};
 use crate::domain::unit::{Need, Source, Unit, UnitState, Units, Where};
 use crate::source::Tree;
 use crate::source::files::Files;
-use crate::source::parse::text;
-use crate::source::terragrunt::scan::{At, Scanned, scan};
+use crate::source::terragrunt::scan::{At, Scanned, Scans};
 use crate::source::terragrunt::{STACK_FILE, UNIT_FILE, UNIT_FILE_JSON, is_cache, is_unit_file};
 use crate::source::value::{Value, Why};
 
 /// What can be told of a tree's units without the program.
 pub fn light(tree: &Tree) -> Units {
-    let files = Files::new(tree);
+    let (files, scans) = (Files::new(tree), Scans::default());
     let mut units = Units::default();
     for path in tree.entries.keys().filter(|path| !is_cache(path)) {
         if is_unit_file(path) {
             units
                 .units
                 .entry(path.parent())
-                .or_insert_with_key(|dir| unit(&files, dir));
+                .or_insert_with_key(|dir| unit(&files, &scans, dir));
         } else if path.file_name() == STACK_FILE {
             units.stacks.insert(path.parent());
         }
@@ -32,14 +32,14 @@ pub fn light(tree: &Tree) -> Units {
 }
 
 /// What can be told of one unit.
-pub fn unit(files: &Files<'_>, dir: &RepoPath) -> Unit {
+pub fn unit(files: &Files<'_>, scans: &Scans, dir: &RepoPath) -> Unit {
     let mut unit = Unit::default();
     if let Some(error) = json_error(files, dir) {
         unit.errors.push(error);
         return unit;
     }
     let file = dir.join(UNIT_FILE).expect("a plain name");
-    let own = match read(files, &file) {
+    let own = match read(files, scans, &file) {
         Ok(own) => own,
         Err(error) => {
             unit.errors.push(error);
@@ -52,11 +52,10 @@ pub fn unit(files: &Files<'_>, dir: &RepoPath) -> Unit {
         unit,
         unknown_include: false,
     };
-    let mut all = vec![(file.clone(), own)];
-    for include in std::mem::take(&mut all[0].1.includes) {
-        let locals = &all[0].1.locals;
-        match reading.path(&include, locals, dir) {
-            Ok(Where::Inside(path)) => match read(files, &path) {
+    let mut all = vec![(file.clone(), Arc::clone(&own))];
+    for include in &own.includes {
+        match reading.path(include, &own.locals, dir) {
+            Ok(Where::Inside(path)) => match read(files, scans, &path) {
                 Ok(scanned) => {
                     reading.unit.includes.insert(path.clone());
                     all.push((path, scanned));
@@ -82,18 +81,18 @@ pub fn json_error(files: &Files<'_>, dir: &RepoPath) -> Option<Located> {
     Some(error.hint(format!("write it as {UNIT_FILE}")))
 }
 
-fn read(files: &Files<'_>, path: &RepoPath) -> Result<Scanned, Located> {
+fn read(files: &Files<'_>, scans: &Scans, path: &RepoPath) -> Result<Arc<Scanned>, Located> {
     let real = files
         .find(path)
         .map_err(|lost| crate::source::module::lost_error(&lost, Place::file(path.clone()), path.as_str()))?;
-    let Some(bytes) = files.bytes(&real.path) else {
+    let (Some(blob), Some(bytes)) = (files.blob(&real.path), files.bytes(&real.path)) else {
         let error = Located::at(
             Place::file(path.clone()),
             "the file was not read: it is too large, or no `.hcl` file",
         );
         return Err(error.hint("include a file that ends in `.hcl`"));
     };
-    text(bytes).and_then(scan).map_err(|broken| {
+    scans.of(blob, bytes).map_err(|broken| {
         let place = Place {
             path: real.path.clone(),
             line: broken.line,
@@ -125,7 +124,7 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     /// The unit's own file comes first, and what it says wins.
-    fn all(&mut self, files: &[(RepoPath, Scanned)]) {
+    fn all(&mut self, files: &[(RepoPath, Arc<Scanned>)]) {
         let mut seen = BTreeMap::new();
         for (file, scanned) in files {
             for (name, at) in &scanned.dependencies {
@@ -211,7 +210,7 @@ impl Reading<'_> {
     }
 
     fn source(&mut self, file: &RepoPath, scanned: &Scanned, source: &At<Value>) -> Source {
-        match self.text(&source.what, &scanned.locals, 0) {
+        match self.text(&source.what, &scanned.locals) {
             Ok(written) => source_of(self.dir, &written.replace(ANCHOR, "/"), |path| {
                 written
                     .starts_with(ANCHOR)
@@ -228,7 +227,7 @@ impl Reading<'_> {
     fn state(&self, scanned: &Scanned, at: &At<crate::source::terragrunt::scan::RemoteState>) -> UnitState {
         let told = || {
             let backend = at.what.backend.as_ref().ok_or("it names no backend")?;
-            let backend = self.text(backend, &scanned.locals, 0)?;
+            let backend = self.text(backend, &scanned.locals)?;
             let config = match &at.what.config {
                 Some(config) => self.json(config, &scanned.locals)?,
                 None => Json::Object(serde_json::Map::new()),
@@ -251,28 +250,22 @@ impl Reading<'_> {
             Value::Number(text) => Ok(Json::String(text.clone())),
             Value::List(items) => items.iter().map(|item| self.json(item, locals)).collect(),
             Value::Map(entries) => {
-                let entry = |(key, value): &(Value, Value)| Ok((self.text(key, locals, 0)?, self.json(value, locals)?));
+                let entry = |(key, value): &(Value, Value)| Ok((self.text(key, locals)?, self.json(value, locals)?));
                 let map: Result<serde_json::Map<String, Json>, Why> = entries.iter().map(entry).collect();
                 map.map(Json::Object)
             }
-            value => {
-                let text = self.text(value, locals, 0)?;
-                match text.contains(ANCHOR) {
-                    true => Err("it is an absolute path".to_owned()),
-                    false => Ok(Json::String(text)),
-                }
-            }
+            value => self.text(value, locals).map(Json::String),
         }
     }
 
     fn path(&self, path: &At<Value>, locals: &BTreeMap<String, Value>, base: &RepoPath) -> Result<Where, Why> {
-        let text = self.text(&path.what, locals, 0)?;
+        let text = self.text(&path.what, locals)?;
         Ok(where_is(base, &text))
     }
 
     /// Text as far as literals tell it; where the unit's directory stands in it, that is behind an anchor.
-    fn text(&self, value: &Value, locals: &BTreeMap<String, Value>, depth: usize) -> Result<String, Why> {
-        known_text(value, self.dir, locals, depth)
+    fn text(&self, value: &Value, locals: &BTreeMap<String, Value>) -> Result<String, Why> {
+        known_text(value, self.dir, locals)
     }
 
     fn unresolved(&mut self, file: &RepoPath, line: Option<u32>, what: &str, why: &str) {
@@ -288,42 +281,61 @@ impl Reading<'_> {
 pub const ANCHOR: &str = "\u{1}/";
 /// Locals that refer to each other end here.
 const MOST_DEPTH: usize = 20;
+/// Steps that one text may cost: more than any that people write, and an end for those made to explode.
+const FUEL: u32 = 2_000;
+const MOST_TEXT: usize = 4096;
 
 /// A text as far as literals tell it.
-pub fn known_text(
-    value: &Value,
-    dir: &RepoPath,
-    locals: &BTreeMap<String, Value>,
-    depth: usize,
-) -> Result<String, Why> {
-    if depth > MOST_DEPTH {
-        return Err("its locals refer to each other".to_owned());
+pub fn known_text(value: &Value, dir: &RepoPath, locals: &BTreeMap<String, Value>) -> Result<String, Why> {
+    let mut text = String::new();
+    Literal {
+        dir,
+        locals,
+        fuel: FUEL,
     }
-    match value {
-        Value::Text(text) => Ok(text.replace('\u{1}', "")),
-        Value::Bool(value) => Ok(value.to_string()),
-        Value::Number(text) => Ok(text.clone()),
-        Value::Join(parts) => {
-            let mut text = String::new();
-            for part in parts {
-                text.push_str(&known_text(part, dir, locals, depth + 1)?);
-                if text.len() > 4096 {
-                    return Err("it is too long".to_owned());
+    .add(value, 0, &mut text)?;
+    Ok(text)
+}
+
+struct Literal<'a> {
+    dir: &'a RepoPath,
+    locals: &'a BTreeMap<String, Value>,
+    fuel: u32,
+}
+
+impl Literal<'_> {
+    fn add(&mut self, value: &Value, depth: usize, text: &mut String) -> Result<(), Why> {
+        self.fuel = self.fuel.checked_sub(1).ok_or("it is too large to be told")?;
+        if depth > MOST_DEPTH {
+            return Err("its locals refer to each other".to_owned());
+        }
+        match value {
+            Value::Text(part) => text.push_str(&part.replace('\u{1}', "")),
+            Value::Bool(value) => text.push_str(&value.to_string()),
+            Value::Number(part) => text.push_str(part),
+            Value::Join(parts) => {
+                for part in parts {
+                    self.add(part, depth + 1, text)?;
                 }
             }
-            Ok(text)
+            Value::Local(name) => match self.locals.get(name) {
+                Some(value) => self.add(value, depth + 1, text)?,
+                None => return Err(format!("local.{name} is not in this file")),
+            },
+            Value::Call(name, arguments) => match (name.as_str(), arguments.as_slice()) {
+                ("get_terragrunt_dir" | "get_original_terragrunt_dir", []) => {
+                    text.push_str(&format!("{ANCHOR}{}", self.dir));
+                }
+                ("get_repo_root", []) => text.push_str(ANCHOR.trim_end_matches('/')),
+                (name, _) => return Err(format!("only terragrunt knows {name}(…)")),
+            },
+            Value::Opaque(source) => return Err(format!("only terragrunt knows {source}")),
+            _ => return Err("it is not plain text".to_owned()),
         }
-        Value::Local(name) => match locals.get(name) {
-            Some(value) => known_text(value, dir, locals, depth + 1),
-            None => Err(format!("local.{name} is not in this file")),
-        },
-        Value::Call(name, arguments) => match (name.as_str(), arguments.as_slice()) {
-            ("get_terragrunt_dir" | "get_original_terragrunt_dir", []) => Ok(format!("{ANCHOR}{dir}")),
-            ("get_repo_root", []) => Ok(ANCHOR.trim_end_matches('/').to_owned()),
-            (name, _) => Err(format!("only terragrunt knows {name}(…)")),
-        },
-        Value::Opaque(source) => Err(format!("only terragrunt knows {source}")),
-        _ => Err("it is not plain text".to_owned()),
+        match text.len() > MOST_TEXT {
+            true => Err("it is too long".to_owned()),
+            false => Ok(()),
+        }
     }
 }
 

@@ -1,16 +1,16 @@
 //! Owns which files a unit's evaluation reads, as far as its text tells: what the program does not list.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::domain::graph::Reads;
 use crate::domain::ids::RepoPath;
 use crate::domain::located::{Located, Place};
 use crate::domain::unit::{Need, Unit, Where};
 use crate::source::files::{Files, What};
-use crate::source::parse::text;
 use crate::source::terragrunt::UNIT_FILE;
 use crate::source::terragrunt::light::{known_text, where_is};
-use crate::source::terragrunt::scan::{At, Scanned, scan};
+use crate::source::terragrunt::scan::{At, Scanned, Scans};
 use crate::source::value::Value;
 
 /// What the texts of a unit say besides what the program says.
@@ -19,14 +19,14 @@ pub struct Texts {
     pub files: BTreeSet<RepoPath>,
     /// Links on the way, and files that are there in no tree yet.
     pub notices: Vec<Located>,
-    scanned: BTreeMap<RepoPath, Scanned>,
+    scanned: BTreeMap<RepoPath, Arc<Scanned>>,
 }
 
 /// Files that one unit may bring along before we stop looking.
 const MOST_FILES: usize = 200;
 
 /// Looks into the unit's file, those it includes and those it reads, each once.
-pub fn texts(files: &Files<'_>, dir: &RepoPath, unit: &Unit) -> Texts {
+pub fn texts(files: &Files<'_>, scans: &Scans, dir: &RepoPath, unit: &Unit) -> Texts {
     let mut texts = Texts::default();
     let own = dir.join(UNIT_FILE).expect("a plain name");
     let mut waiting: Vec<RepoPath> = unit.reads.iter().chain(&unit.includes).cloned().collect();
@@ -43,10 +43,10 @@ pub fn texts(files: &Files<'_>, dir: &RepoPath, unit: &Unit) -> Texts {
             continue;
         }
         // What does not parse was reported by whoever read the unit.
-        let scanned = files
-            .bytes(&found.path)
-            .and_then(|bytes| text(bytes).and_then(scan).ok());
-        let Some(scanned) = scanned else { continue };
+        let (Some(blob), Some(bytes)) = (files.blob(&found.path), files.bytes(&found.path)) else {
+            continue;
+        };
+        let Ok(scanned) = scans.of(blob, bytes) else { continue };
         for read in &scanned.reads {
             waiting.extend(texts.named(files, dir, &path, &scanned, read));
         }
@@ -72,7 +72,7 @@ impl Texts {
         if let Some(found) = upwards(unit, scanned, read) {
             return found;
         }
-        match known_text(&read.what, unit, &scanned.locals, 0) {
+        match known_text(&read.what, unit, &scanned.locals) {
             Ok(text) => match where_is(&file.parent(), &text) {
                 Where::Inside(path) => match files.find(&path) {
                     Ok(found) if found.what == What::Directory => Vec::new(),
@@ -98,7 +98,7 @@ impl Texts {
     pub fn need(&self, dir: &RepoPath, need: &Need) -> (Place, Reads) {
         let own = dir.join(UNIT_FILE).expect("a plain name");
         // The unit's own file comes first: what it says wins.
-        let mut files: Vec<(&RepoPath, &Scanned)> = self.scanned.iter().collect();
+        let mut files: Vec<(&RepoPath, &Arc<Scanned>)> = self.scanned.iter().collect();
         files.sort_by_key(|(path, _)| **path != own);
         let place = |path: &RepoPath, line| Place {
             path: path.clone(),
@@ -170,7 +170,7 @@ fn upwards(unit: &RepoPath, scanned: &Scanned, call: &At<Value>) -> Option<Vec<R
     }
     let wanted = match arguments.first() {
         None => UNIT_FILE.to_owned(),
-        Some(value) => known_text(value, unit, &scanned.locals, 0).ok()?,
+        Some(value) => known_text(value, unit, &scanned.locals).ok()?,
     };
     let mut found = Vec::new();
     let mut at = unit.clone();

@@ -1,6 +1,7 @@
 //! Owns what one terragrunt file says by itself: its blocks, the files it names and the outputs it takes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hcl_edit::expr::{Expression, FuncCall, Traversal, TraversalOperator};
 use hcl_edit::structure::{Block, Body};
@@ -10,6 +11,7 @@ use crate::domain::graph::Reads;
 use crate::source::expression::Text;
 use crate::source::facts::{Broken, READERS};
 use crate::source::hcl;
+use crate::source::parse::text;
 use crate::source::value::Value;
 
 /// The blocks of one file, each with its line.
@@ -61,6 +63,25 @@ const OWN_READERS: [&str; 4] = [
     "sops_decrypt_file",
     "mark_as_read",
 ];
+
+/// What files said, by git's name of their contents: hundreds of units include the same ones.
+#[derive(Default)]
+pub struct Scans(Mutex<HashMap<String, Result<Arc<Scanned>, Broken>>>);
+
+impl Scans {
+    /// Scans a file unless it was scanned before.
+    pub fn of(&self, blob: &str, bytes: &[u8]) -> Result<Arc<Scanned>, Broken> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match known.get(blob) {
+            Some(scanned) => scanned.clone(),
+            None => {
+                let scanned = text(bytes).and_then(scan).map(Arc::new);
+                known.insert(blob.to_owned(), scanned.clone());
+                scanned
+            }
+        }
+    }
+}
 
 /// Scans a file's text.
 pub fn scan(text: &str) -> Result<Scanned, Broken> {

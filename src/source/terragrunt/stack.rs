@@ -16,6 +16,7 @@ use crate::source::part::{Part, backend_state};
 use crate::source::state;
 use crate::source::terragrunt::light::{self, ANCHOR};
 use crate::source::terragrunt::reads::{Texts, texts};
+use crate::source::terragrunt::scan::Scans;
 use crate::source::terragrunt::{UNIT_FILE, UNIT_FILE_JSON, is_cache, is_unit_file};
 use crate::source::value::{Lit, Scope, Vars, resolve};
 use crate::source::walk::{Root, Walked, walk};
@@ -41,7 +42,7 @@ pub struct Needed {
 
 /// The tree's units, as the program said; those that it left out (it drops what stands in a circle) and trees that it
 /// was not asked about are read lightly.
-pub fn units(files: &Files<'_>) -> Units {
+pub fn units(files: &Files<'_>, scans: &Scans) -> Units {
     let tree = files.tree;
     let Some(said) = &tree.units else {
         return match tree.entries.keys().any(is_unit_file) {
@@ -56,10 +57,13 @@ pub fn units(files: &Files<'_>) -> Units {
         .filter(|path| is_unit_file(path))
         .map(RepoPath::parent)
     {
-        units.units.entry(dir).or_insert_with_key(|dir| light::unit(files, dir));
+        units
+            .units
+            .entry(dir)
+            .or_insert_with_key(|dir| light::unit(files, scans, dir));
     }
     for (dir, unit) in units.units.iter_mut().filter(|(_, unit)| unit.unresolved) {
-        fill_in(unit, light::unit(files, dir));
+        fill_in(unit, light::unit(files, scans, dir));
     }
     // Only what the tree holds: what a program generated beside it is no file of the commit.
     let holds = |dir: &RepoPath, name| dir.join(name).is_some_and(|file| tree.entries.contains_key(&file));
@@ -129,7 +133,7 @@ impl Reader<'_> {
         };
         let (declared, unit) = (&declared, &unit);
         let dir = &declared.dir;
-        let texts = texts(self.modules.files, dir, unit);
+        let texts = texts(self.modules.files, &self.scans, dir, unit);
         let mut errors = unit.errors.clone();
         let mut notices = unit.notices.clone();
         refuse_what_terragrunt_gives(declared, &mut errors);
@@ -286,6 +290,8 @@ impl Reader<'_> {
             .filter(|other| *other != dir && other.is_within(dir))
             .collect();
         let dirs = self.modules.files.directories().map(|(below, _)| below);
+        // Every unit looks through all of them: most are told apart without a path being made.
+        let dirs = dirs.filter(|below| below.starts_with(dir.as_str()));
         let dirs = dirs.filter_map(|below| RepoPath::parse(below).ok());
         dirs.filter(|below| below.is_within(dir) && !is_cache(below))
             .filter(|below| !others.iter().any(|other| below.is_within(other)))
@@ -345,7 +351,10 @@ impl Reader<'_> {
                 let module = self.modules.at(module_dir, at.tool);
                 backend_state(self.of.repo, self.modules, at.declared, &module, errors)
             }
-            None => StateAt::Unknown("the backend stands in a source that is fetched".to_owned()),
+            None => StateAt::Unknown(match at.unit.source {
+                Source::Unknown(_) => "its source is not known".to_owned(),
+                _ => "the backend stands in a source that is fetched".to_owned(),
+            }),
         }
     }
 
