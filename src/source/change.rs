@@ -214,7 +214,8 @@ fn touch(base: &Tree, merged: &Tree, path: &RepoPath, compare: bool) -> Touch {
     }
 }
 
-/// Computes the effect over the union of both layouts, so that removing a stack or an edge hides nothing.
+/// Computes the effect over the union of both layouts, so that removing a stack or an edge hides nothing. The stacks
+/// of the merged tree are the graph's.
 pub fn effect(
     base: &Layout,
     merged: &Layout,
@@ -224,17 +225,14 @@ pub fn effect(
     file_differs: bool,
 ) -> Effect {
     let mut effect = Effect::default();
-    let mut seeds = touched(base, merged, matching, touches);
-    for (name, definition) in &merged.definitions {
+    let mut seeds = touched(base, graph, matching, touches);
+    for name in graph.stacks().keys() {
         let bases = matching.bases(name);
         let own = |reason: Reason| (name.clone(), reason);
+        let is_same = |base_name: &StackName| base.definitions.get(base_name) == merged.definitions.get(name);
         if bases.is_empty() {
             add(&mut seeds, own(Reason::New { stack: name.clone() }));
-        } else if file_differs
-            && !bases
-                .iter()
-                .any(|base_name| base.definitions.get(base_name) == Some(definition))
-        {
+        } else if file_differs && !bases.iter().any(is_same) {
             add(&mut seeds, own(Reason::Redefined { stack: name.clone() }));
         }
         let before = bases.iter().filter_map(|base_name| base.resolved.get(base_name));
@@ -248,20 +246,20 @@ pub fn effect(
     let gone: Vec<&Stack> = base
         .stacks
         .values()
-        .filter(|stack| is_gone(stack, merged, matching))
+        .filter(|stack| is_gone(stack, merged, graph, matching))
         .collect();
-    for stack in gone.iter().filter(|stack| !merged.stacks.contains_key(&stack.name)) {
+    for stack in gone.iter().filter(|stack| !graph.stacks().contains_key(&stack.name)) {
         seeds.entry(stack.name.clone()).or_default();
     }
     effect.changed = seeds
         .keys()
-        .filter(|name| merged.stacks.contains_key(*name))
+        .filter(|name| graph.stacks().contains_key(*name))
         .cloned()
         .collect();
 
     // A base stack that matches nothing keeps its name, which no merged stack has.
-    let names = merged
-        .stacks
+    let names = graph
+        .stacks()
         .keys()
         .chain(base.stacks.keys().filter(|name| matching.merged(name).is_empty()));
     let mut edges: Vec<Edge> = graph.edges().to_vec();
@@ -277,7 +275,7 @@ pub fn effect(
 
     for stack in gone {
         // Where another stack has taken over its name, the reasons are that one's.
-        let reasons = match merged.stacks.contains_key(&stack.name) {
+        let reasons = match graph.stacks().contains_key(&stack.name) {
             true => Vec::new(),
             false => affected.remove(&stack.name).unwrap_or_default(),
         };
@@ -287,8 +285,8 @@ pub fn effect(
             reasons,
         });
     }
-    effect.notices = unmanaged(base, merged, matching, &effect.deleted);
-    affected.retain(|name, _| merged.stacks.contains_key(name));
+    effect.notices = unmanaged(base, graph, matching, &effect.deleted);
+    affected.retain(|name, _| graph.stacks().contains_key(name));
     effect.selected = affected;
     effect
 }
@@ -300,12 +298,12 @@ fn add(seeds: &mut BTreeMap<StackName, BTreeSet<Reason>>, (name, reason): (Stack
 /// Stacks of either tree that read a changed file, under the names of the merged tree where they have one.
 fn touched(
     base: &Layout,
-    merged: &Layout,
+    graph: &Graph,
     matching: &Matching,
     touches: &BTreeMap<RepoPath, Touch>,
 ) -> BTreeMap<StackName, BTreeSet<Reason>> {
     let base_readers = Readers::new(base.stacks.iter().map(|(name, stack)| (name, &stack.reads)));
-    let merged_readers = Readers::new(merged.stacks.iter().map(|(name, stack)| (name, &stack.reads)));
+    let merged_readers = Readers::new(graph.stacks().iter().map(|(name, stack)| (name, &stack.reads)));
     let mut seeds = BTreeMap::new();
     for (path, touch) in touches {
         for name in base_readers.of(path) {
@@ -372,7 +370,7 @@ fn translated(edge: &Edge, matching: &Matching) -> Vec<Edge> {
 }
 
 /// A stack is deleted only if its files are gone and no stack of the merged tree has its state.
-fn is_gone(stack: &Stack, merged: &Layout, matching: &Matching) -> bool {
+fn is_gone(stack: &Stack, merged: &Layout, graph: &Graph, matching: &Matching) -> bool {
     if merged.module_dirs.contains(&stack.dir) {
         return false;
     }
@@ -380,7 +378,7 @@ fn is_gone(stack: &Stack, merged: &Layout, matching: &Matching) -> bool {
     match stack.state.key() {
         // Whoever goes under its name, and nobody knows with which state, may have taken it along.
         Some(key) => !matches.iter().any(|name| {
-            let other = &merged.stacks[name].state;
+            let other = &graph.stacks()[name].state;
             other.key().is_none() || other.key() == Some(key)
         }),
         None => matches.is_empty(),
@@ -412,11 +410,11 @@ fn still_read(gone: &Stack, merged: &Layout) -> Vec<(StackName, Located)> {
 }
 
 /// Stacks that merely left discovery.
-fn unmanaged(base: &Layout, merged: &Layout, matching: &Matching, deleted: &[Deleted]) -> Vec<Located> {
+fn unmanaged(base: &Layout, graph: &Graph, matching: &Matching, deleted: &[Deleted]) -> Vec<Located> {
     let deleted: BTreeSet<&StackName> = deleted.iter().map(|deleted| &deleted.stack.name).collect();
     let left = base.stacks.values().filter(|stack| {
         let same = |name: &StackName| {
-            let other = &merged.stacks[name];
+            let other = &graph.stacks()[name];
             let one_is_unknown = other.state.key().is_none() || stack.state.key().is_none();
             let same_place = other.dir == stack.dir && other.workspace == stack.workspace;
             same_place || one_is_unknown || other.state.key() == stack.state.key()

@@ -72,6 +72,14 @@ pub struct Of<'a> {
     pub known: &'a BTreeSet<RepoPath>,
     /// What was read of another tree.
     pub before: Option<&'a Before<'a>>,
+    pub definitions: Definitions,
+}
+
+/// Whether definitions will be compared: only where the file differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Definitions {
+    Wanted,
+    Unwanted,
 }
 
 /// Reads a layout.
@@ -122,13 +130,9 @@ impl Reader<'_> {
         });
         let dirs = dirs.map(|dir| RepoPath::parse(dir).expect("a directory of a tree is a path"));
         self.out.module_dirs = dirs.collect();
-        // Most of the time goes into putting modules together, and each stands alone.
-        let dirs: Vec<&RepoPath> = self.out.module_dirs.iter().collect();
-        parallel::map(&dirs, |dir| drop(self.modules.at(dir, self.tool(dir, None))));
-
-        let declared: Vec<Declared> = self.of.description.stacks.clone();
-        let named: BTreeSet<&RepoPath> = declared.iter().map(|declared| &declared.dir).collect();
-        let found = match self.of.description.discover {
+        let description = self.of.description;
+        let named: BTreeSet<&RepoPath> = description.stacks.iter().map(|declared| &declared.dir).collect();
+        let found = match description.discover {
             true => self.roots(&named),
             false => Vec::new(),
         };
@@ -138,11 +142,12 @@ impl Reader<'_> {
         };
         // A unit's directory is there as long as its file is, whatever terraform finds in it.
         self.out.module_dirs.extend(self.units.units.keys().cloned());
-        for declared in &declared {
+        for declared in &description.stacks {
             self.declared(declared);
         }
-        for (dir, place) in found {
-            self.discovered(&dir, place);
+        let environments = parallel::map(&found, |(dir, _)| self.environments(dir));
+        for ((dir, place), environments) in found.into_iter().zip(environments) {
+            self.discovered(dir, place, environments);
         }
         for dir in found_units {
             let name = self.free_name(name_of(&dir));
@@ -203,32 +208,41 @@ impl Reader<'_> {
         roots.found()
     }
 
-    /// A root module that nobody named: one stack, or one for each environment with a state of its own.
-    fn discovered(&mut self, dir: &RepoPath, place: Option<Place>) {
+    fn environments(&self, dir: &RepoPath) -> Environments {
         let module = self.modules.at(dir, self.tool(dir, None));
+        let mut found = environments(self.modules, dir, &module);
+        if found.stacks.is_empty() && found.backend_file.is_some() {
+            let declared = Declared::of(Place::file(dir.clone()), dir.clone());
+            // What the block tells by itself no file has to tell.
+            let is_partial = is_partial(self.of.repo, self.modules, &declared, &module);
+            found.backend_file = found.backend_file.filter(|_| is_partial);
+        }
+        found
+    }
+
+    /// A root module that nobody named: one stack, or one for each environment with a state of its own.
+    fn discovered(&mut self, dir: RepoPath, place: Option<Place>, environments: Environments) {
         let Environments {
             stacks,
             unclaimed,
             backend_file,
-        } = environments(self.modules, dir, &module);
+        } = environments;
         self.out.unclaimed.extend(unclaimed);
         if stacks.is_empty() {
             let mut declared = Declared::of(Place::file(dir.clone()), dir.clone());
-            if let Some(file) = backend_file.filter(|_| is_partial(self.of.repo, self.modules, &declared, &module)) {
-                declared.backend_files = vec![relative_to(dir, &file)];
-            }
-            let name = self.free_name(name_of(dir));
+            declared.backend_files = backend_file.iter().map(|file| relative_to(&dir, file)).collect();
+            let name = self.free_name(name_of(&dir));
             return self.plan(name, declared, place);
         }
         for Environment { name, var_file, state } in stacks {
             let at = Place::file(var_file.clone());
             let mut declared = Declared::of(at.clone(), dir.clone());
-            declared.var_files = vec![relative_to(dir, &var_file)];
+            declared.var_files = vec![relative_to(&dir, &var_file)];
             match state {
-                OwnState::BackendFile(file) => declared.backend_files = vec![relative_to(dir, &file)],
+                OwnState::BackendFile(file) => declared.backend_files = vec![relative_to(&dir, &file)],
                 OwnState::Workspace => declared.workspace = name.clone(),
             }
-            let base = name_of(dir);
+            let base = name_of(&dir);
             let full = StackName::parse(&format!("{base}:{name}")).unwrap_or(base);
             let free = self.free_name(full);
             self.plan(free, declared, Some(at));
@@ -324,22 +338,9 @@ impl Reader<'_> {
         part: Arc<Part>,
     ) {
         let name = stack.name.clone();
-        let depends_on = declared
-            .depends_on
-            .iter()
-            .map(|dependency| (dependency.stack.clone(), dependency.outputs.clone()));
-        let definition = Definition {
-            name: name.clone(),
-            dir: stack.dir.clone(),
-            workspace: stack.workspace.clone(),
-            var_files: stack.var_files.clone(),
-            backend_files: stack.backend_files.clone(),
-            tool: stack.tool,
-            tool_version: stack.tool_version.clone(),
-            watch,
-            depends_on: depends_on.collect(),
-        };
-        self.out.definitions.insert(name.clone(), definition);
+        if self.of.definitions == Definitions::Wanted {
+            self.define(&stack, declared, watch);
+        }
         if let Some(place) = &declared.labels_at {
             self.out.labels_at.insert(name.clone(), place.clone());
         }
@@ -352,6 +353,25 @@ impl Reader<'_> {
         }
         self.parts.insert(name.clone(), part);
         self.out.stacks.insert(name, stack);
+    }
+
+    fn define(&mut self, stack: &Stack, declared: &Declared, watch: Vec<Pattern>) {
+        let depends_on = declared
+            .depends_on
+            .iter()
+            .map(|dependency| (dependency.stack.clone(), dependency.outputs.clone()));
+        let definition = Definition {
+            name: stack.name.clone(),
+            dir: stack.dir.clone(),
+            workspace: stack.workspace.clone(),
+            var_files: stack.var_files.clone(),
+            backend_files: stack.backend_files.clone(),
+            tool: stack.tool,
+            tool_version: stack.tool_version.clone(),
+            watch,
+            depends_on: depends_on.collect(),
+        };
+        self.out.definitions.insert(stack.name.clone(), definition);
     }
 
     /// What can be said only once every stack is known: shared states and edges.

@@ -13,7 +13,7 @@ use crate::source::before::{Before, Differences};
 use crate::source::change::{Matching, effect, take_labels, touches};
 use crate::source::config::{Config, FILE, Half};
 use crate::source::files::Files;
-use crate::source::layout::{Layout, Of, layout};
+use crate::source::layout::{Definitions, Layout, Of, layout};
 use crate::source::module::Modules;
 use crate::source::parallel::on_a_deep_stack;
 use crate::source::parse::{Flavour, Parsed, text};
@@ -163,35 +163,14 @@ pub fn discover_with(parsed: &Parsed, input: &Input<'_>) -> Discovered {
 fn discovered(parsed: &Parsed, input: &Input<'_>) -> Discovered {
     let at_base = configuration(input.base);
     let at_merged = configuration(input.merged);
-    let facts = parsed.of(&[input.base, input.merged]);
-    let (base_files, merged_files) = (Files::new(input.base), Files::new(input.merged));
-    let differences = Differences::between(input.base, input.merged);
-    let of = |modules: &Modules<'_>, config: &Config, known: &BTreeSet<RepoPath>, before: Option<&Before<'_>>| {
-        layout(&Of {
-            repo: input.repo,
-            modules,
-            description: &config.layout,
-            exclude: &at_base.rules.exclude,
-            known,
-            before,
-        })
-    };
-    let base_modules = Modules::new(&base_files, &facts);
-    let base = of(&base_modules, &at_base, &BTreeSet::new(), None);
-    let known: BTreeSet<RepoPath> = base.stacks.values().map(|stack| stack.dir.clone()).collect();
-    // A file that cannot be read says nothing about stacks: with base's description the others stay what they are.
-    let unreadable = at_merged.unreadable;
-    let description = if unreadable { &at_base } else { &at_merged };
-    let modules = Modules::new(&merged_files, &facts).keep(&base_modules, |dir| differences.leaves(dir));
-    let mut merged = of(&modules, description, &known, Some(&Before::new(&base, &differences)));
+    let file_differs = entry_of(input.base) != entry_of(input.merged);
+    let (base, mut merged) = layouts(parsed, input, &at_base, &at_merged, file_differs);
 
     let mut notices = gate_notices(input, &at_base, &at_merged);
     let matching = Matching::of(&base, &merged);
     notices.extend(take_labels(&base, &mut merged, &matching));
     let stacks = std::mem::take(&mut merged.stacks);
     let (graph, cycles) = Graph::build(stacks, std::mem::take(&mut merged.edges));
-    merged.stacks = graph.stacks().clone();
-    let file_differs = entry_of(input.base) != entry_of(input.merged);
     let touches = touches(input.base, input.merged, input.changes);
     let effect = effect(&base, &merged, &graph, &matching, &touches, file_differs);
 
@@ -230,6 +209,41 @@ fn discovered(parsed: &Parsed, input: &Input<'_>) -> Discovered {
         notices,
         deleted: effect.deleted,
     }
+}
+
+/// What both trees say of their stacks.
+fn layouts(
+    parsed: &Parsed,
+    input: &Input<'_>,
+    at_base: &Config,
+    at_merged: &Config,
+    file_differs: bool,
+) -> (Layout, Layout) {
+    let facts = parsed.of(&[input.base, input.merged]);
+    let (base_files, merged_files) = (Files::new(input.base), Files::new(input.merged));
+    let differences = Differences::between(input.base, input.merged);
+    let of = |modules: &Modules<'_>, config: &Config, known: &BTreeSet<RepoPath>, before: Option<&Before<'_>>| {
+        layout(&Of {
+            repo: input.repo,
+            modules,
+            description: &config.layout,
+            exclude: &at_base.rules.exclude,
+            known,
+            before,
+            definitions: match file_differs {
+                true => Definitions::Wanted,
+                false => Definitions::Unwanted,
+            },
+        })
+    };
+    let base_modules = Modules::new(&base_files, &facts);
+    let base = of(&base_modules, at_base, &BTreeSet::new(), None);
+    let known: BTreeSet<RepoPath> = base.stacks.values().map(|stack| stack.dir.clone()).collect();
+    // A file that cannot be read says nothing about stacks: with base's description the others stay what they are.
+    let description = if at_merged.unreadable { at_base } else { at_merged };
+    let modules = Modules::new(&merged_files, &facts).keep(&base_modules, |dir| differences.leaves(dir));
+    let merged = of(&modules, description, &known, Some(&Before::new(&base, &differences)));
+    (base, merged)
 }
 
 fn entry_of(tree: &Tree) -> Option<&Entry> {

@@ -33,26 +33,42 @@ pub struct Modules<'a> {
     pub files: &'a Files<'a>,
     parsed: &'a Known<'a>,
     /// Of every directory that holds a file for a tool.
-    known: HashMap<&'a str, ByTool>,
+    known: HashMap<&'a str, Dir>,
     nothing: Arc<Module>,
     /// How many module calls may still be followed in this tree.
     fuel: AtomicU32,
 }
 
-/// A directory as each tool loads it: terraform, then tofu.
-type ByTool = [OnceLock<Arc<Module>>; 2];
+#[derive(Default)]
+struct Dir {
+    /// As each tool loads it: terraform, then tofu.
+    by_tool: [OnceLock<Arc<Module>>; 2],
+    has_tofu_files: bool,
+}
 
 /// More calls than any repository has, and an end for one made to have more.
 const CALLS: u32 = 500_000;
 
 impl<'a> Modules<'a> {
     pub fn new(files: &'a Files<'a>, parsed: &'a Known<'a>) -> Self {
-        let is_module = |paths: &[&RepoPath]| paths.iter().any(|path| Flavour::of(path.file_name()).is_some());
-        let dirs = files.directories().filter(|(_, paths)| is_module(paths));
+        let mut known = HashMap::new();
+        for (dir, paths) in files.directories() {
+            let mut flavours = paths.iter().filter_map(|path| Flavour::of(path.file_name())).peekable();
+            if flavours.peek().is_some() {
+                let has_tofu_files = flavours.any(Flavour::is_tofu);
+                known.insert(
+                    dir,
+                    Dir {
+                        has_tofu_files,
+                        ..Dir::default()
+                    },
+                );
+            }
+        }
         Modules {
             files,
             parsed,
-            known: dirs.map(|(dir, _)| (dir, ByTool::default())).collect(),
+            known,
             nothing: Arc::default(),
             fuel: AtomicU32::new(CALLS),
         }
@@ -60,8 +76,9 @@ impl<'a> Modules<'a> {
 
     /// Takes over the modules of directories that are the same in another tree.
     pub fn keep(self, before: &Modules<'_>, is_same: impl Fn(&str) -> bool) -> Self {
-        for (dir, by_tool) in self.known.iter().filter(|(dir, _)| is_same(dir)) {
-            for (own, other) in by_tool.iter().zip(before.known.get(dir).into_iter().flatten()) {
+        for (dir, own) in self.known.iter().filter(|(dir, _)| is_same(dir)) {
+            let others = before.known.get(dir).into_iter().flat_map(|other| &other.by_tool);
+            for (own, other) in own.by_tool.iter().zip(others) {
                 if let Some(module) = other.get() {
                     own.get_or_init(|| module.clone());
                 }
@@ -77,7 +94,7 @@ impl<'a> Modules<'a> {
             Tool::OpenTofu => 1,
         };
         match self.known.get(dir.as_str()) {
-            Some(by_tool) => by_tool[at].get_or_init(|| Arc::new(self.read(dir, tool))).clone(),
+            Some(known) => known.by_tool[at].get_or_init(|| Arc::new(self.read(dir, tool))).clone(),
             None => self.nothing.clone(),
         }
     }
@@ -114,10 +131,7 @@ impl<'a> Modules<'a> {
 
     /// Whether only tofu would understand the directory in full.
     pub fn has_tofu_files(&self, dir: &RepoPath) -> bool {
-        self.files
-            .in_directory(dir)
-            .iter()
-            .any(|path| Flavour::of(path.file_name()).is_some_and(Flavour::is_tofu))
+        self.known.get(dir.as_str()).is_some_and(|dir| dir.has_tofu_files)
     }
 
     fn read(&self, dir: &RepoPath, tool: Tool) -> Module {

@@ -30,7 +30,7 @@ pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<
     let mut done = std::thread::scope(|scope| {
         // Where no thread is to be had, this one does it all.
         let spawned: Vec<_> = (0..others)
-            .map_while(|_| deep_thread().spawn_scoped(scope, &share).ok())
+            .map_while(|_| deep_thread().spawn_scoped(scope, share).ok())
             .collect();
         let mut done = share();
         for thread in spawned {

@@ -1,6 +1,6 @@
 //! Owns the question which directories are root modules that nobody had to name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
@@ -8,11 +8,13 @@ use crate::domain::ids::RepoPath;
 use crate::domain::layout::Tool;
 use crate::domain::located::Place;
 use crate::source::module::Modules;
+use crate::source::parallel;
+use crate::source::walk::place;
 
 /// Where to look, and for what.
 pub struct Roots<'a> {
     pub modules: &'a Modules<'a>,
-    pub tool: &'a dyn Fn(&RepoPath) -> Tool,
+    pub tool: &'a (dyn Fn(&RepoPath) -> Tool + Sync),
     /// Directories that hold files for terraform or tofu.
     pub dirs: &'a BTreeSet<RepoPath>,
     /// Directories that the configuration names.
@@ -25,54 +27,65 @@ pub struct Roots<'a> {
     pub exclude: &'a [String],
 }
 
+/// What the files of one directory say of it.
+struct Surveyed {
+    backend: Option<Place>,
+    provider: Option<Place>,
+    has_content: bool,
+    is_broken: bool,
+    /// Directories that its module blocks name.
+    calls: Vec<RepoPath>,
+}
+
 impl Roots<'_> {
     /// Root modules that nothing names, each with the line that makes it one.
     pub fn found(&self) -> Vec<(RepoPath, Option<Place>)> {
-        let called = self.called();
+        let dirs: Vec<&RepoPath> = self.dirs.iter().collect();
+        // Most of the time of a discovery goes into putting modules together, and each stands alone.
+        let surveyed = parallel::map(&dirs, |dir| self.surveyed(dir));
+        let called: HashSet<&RepoPath> = surveyed.iter().flat_map(|surveyed| &surveyed.calls).collect();
         let wanted = Wanted::new(self.include, self.exclude);
+        let included = !wanted.include.is_empty();
         let mut roots = Vec::new();
-        for dir in self.dirs {
+        for (dir, surveyed) in dirs.into_iter().zip(&surveyed) {
             if self.named.contains(dir) || self.run_by_units.contains(dir) || !wanted.takes(dir) {
                 continue;
             }
-            let included = !wanted.include.is_empty();
-            let module = self.modules.at(dir, (self.tool)(dir));
-            let place = |file: &RepoPath, line: Option<u32>| Place {
-                path: file.clone(),
-                line,
-                column: None,
-            };
-            let mut backends = module
-                .files
-                .iter()
-                .flat_map(|(file, facts)| facts.backends.iter().map(move |b| (file, b.line)));
-            let mut providers = module
-                .files
-                .iter()
-                .flat_map(|(file, facts)| facts.providers.iter().map(move |line| (file, *line)));
             let is_called = called.contains(dir);
-            let has_content = module.files.iter().any(|(_, facts)| facts.has_content);
-            let was_stack = !module.errors.is_empty() && self.known.contains(dir);
-            if let Some((file, line)) = backends.next() {
-                roots.push((dir.clone(), Some(place(file, line))));
-            } else if let Some((file, line)) = providers.next().filter(|_| !is_called) {
-                roots.push((dir.clone(), Some(place(file, line))));
-            } else if (included && has_content && !is_called) || was_stack {
+            let was_stack = surveyed.is_broken && self.known.contains(dir);
+            let provider = surveyed.provider.as_ref().filter(|_| !is_called);
+            if let Some(place) = surveyed.backend.as_ref().or(provider) {
+                roots.push((dir.clone(), Some(place.clone())));
+            } else if (included && surveyed.has_content && !is_called) || was_stack {
                 roots.push((dir.clone(), None));
             }
         }
         roots
     }
 
-    /// Directories that a module block of this repository names.
-    fn called(&self) -> BTreeSet<RepoPath> {
-        let mut called = BTreeSet::new();
-        for dir in self.dirs {
-            let module = self.modules.at(dir, (self.tool)(dir));
-            let calls = module.files.iter().flat_map(|(_, facts)| &facts.calls);
-            called.extend(calls.filter_map(|call| Some(self.modules.called(dir, call)?.1)));
+    fn surveyed(&self, dir: &RepoPath) -> Surveyed {
+        let module = self.modules.at(dir, (self.tool)(dir));
+        let mut surveyed = Surveyed {
+            backend: None,
+            provider: None,
+            has_content: false,
+            is_broken: !module.errors.is_empty(),
+            calls: Vec::new(),
+        };
+        for (file, facts) in &module.files {
+            if let (None, Some(backend)) = (&surveyed.backend, facts.backends.first()) {
+                surveyed.backend = Some(place(file, backend.line));
+            }
+            if let (None, Some(line)) = (&surveyed.provider, facts.providers.first()) {
+                surveyed.provider = Some(place(file, *line));
+            }
+            surveyed.has_content |= facts.has_content;
+            let calls = facts.calls.iter();
+            surveyed
+                .calls
+                .extend(calls.filter_map(|call| Some(self.modules.called(dir, call)?.1)));
         }
-        called
+        surveyed
     }
 }
 
@@ -107,6 +120,9 @@ fn compiled(globs: &[String]) -> Gitignore {
 
 /// Whether the patterns take a directory: as itself, by one above it, or by the files it holds (`infra/**`).
 fn matches(globs: &Gitignore, dir: &RepoPath) -> bool {
+    if globs.is_empty() {
+        return false;
+    }
     let file = dir.join("main.tf").expect("a name below a directory");
     match globs.matched_path_or_any_parents(file.as_str(), false) {
         ignore::Match::Ignore(_) => true,
