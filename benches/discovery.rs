@@ -2,7 +2,6 @@
 //!
 //! `cargo bench --bench discovery` prints a table and, line by line, the same as JSON. Nothing is asserted: the goals
 //! stand beside the figures.
-#![expect(clippy::disallowed_methods, reason = "a bench is a user: it reads the clock")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
