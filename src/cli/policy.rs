@@ -12,7 +12,7 @@ use crate::domain::ids::{Login, PullNumber, RepoPath, StackName, Timestamp};
 use crate::domain::plan::PlanJson;
 use crate::domain::verdict::{Effect, Finding, Verdict};
 use crate::policy::bundle::{Bundle, Directory};
-use crate::policy::input::{Input, PhaseInput, PullInput, RunInput, RunKindInput, StackInput};
+use crate::policy::input::{Input, PhaseInput, PlanKindInput, PullInput, RunInput, RunKindInput, StackInput};
 use crate::policy::limits::Limits;
 use crate::policy::{self, directory, library, trial};
 use crate::process::OwnBinary;
@@ -156,6 +156,7 @@ fn input(args: EvalArgs, now: Timestamp) -> anyhow::Result<Input> {
         draft: false,
     });
     Ok(Input {
+        plan_kind: PlanKindInput::Final,
         plan: PlanJson::new(plan),
         stack: StackInput {
             name: args.stack,

@@ -76,7 +76,7 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "/apply",
         arguments: "[stack…]",
-        about: "apply what was reviewed, in dependency order",
+        about: "apply what was reviewed, in dependency order; a stack that goes is destroyed only if it is named",
     },
     Verb {
         name: "/unlock",

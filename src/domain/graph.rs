@@ -70,6 +70,14 @@ pub struct Edge {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
+    /// Base has its state under another name or in another directory: lock and history follow.
+    Moved {
+        stack: StackName,
+        was: StackName,
+        dir: RepoPath,
+    },
+    /// Its files are gone and nobody has its state.
+    Removed { stack: StackName },
     /// The diff touches a file that the stack reads.
     Reads {
         path: RepoPath,
@@ -124,6 +132,12 @@ impl Touch {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Reason::Moved { stack, was, dir } if stack == was => match dir.is_root() {
+                true => write!(f, "{stack} was in the root of the repository"),
+                false => write!(f, "{stack} was in {dir}"),
+            },
+            Reason::Moved { stack, was, dir: _ } => write!(f, "{stack} was {was}"),
+            Reason::Removed { stack } => write!(f, "the files of {stack} are gone"),
             Reason::Reads { path, stack, touch } => write!(f, "{path} is read by {stack}{}", touch.remark()),
             Reason::MoreReads { stack, files } => write!(f, "and {files} more changed files are read by {stack}"),
             Reason::Redefined { stack } => write!(f, "the definition of {stack} changed in lockkeeper.yaml"),

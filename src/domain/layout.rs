@@ -7,7 +7,7 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::domain::graph::{Graph, Reason};
+use crate::domain::graph::{Edge, Graph, Reason};
 use crate::domain::ids::{LockKey, RepoId, RepoPath, StackName};
 use crate::domain::located::{Located, Place};
 use crate::domain::rules::Rules;
@@ -397,12 +397,21 @@ pub fn literal_prefix(glob: &str) -> String {
     parts.join("/")
 }
 
-/// A stack that base had and the merged tree has no longer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A stack that base had and the merged tree has no longer: its files are gone, and no stack has its state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Deleted {
     /// As base describes it.
     pub stack: Stack,
     pub reasons: Vec<Reason>,
+    /// From it to what it needed at base.
+    pub edges: Vec<Edge>,
+    /// What it needed directly, as base describes that.
+    pub upstreams: BTreeMap<StackName, Stack>,
+    /// Who needed it directly at base and is deleted or selected too, under the name it has in this comparison:
+    /// those come first.
+    pub after: BTreeSet<StackName>,
+    /// Why it cannot be destroyed as things are written.
+    pub broken: Vec<Located>,
 }
 
 /// What discovery learned from one pull request's trees.
@@ -422,7 +431,7 @@ pub struct Discovered {
     pub errors: Vec<Located>,
     /// What people should know: a change that takes effect after the merge, an edge that could not be resolved.
     pub notices: Vec<Located>,
-    /// Stacks whose files are gone and whose state no merged stack has.
+    /// Stacks whose files are gone and whose state no merged stack has; each after those it comes after.
     pub deleted: Vec<Deleted>,
 }
 

@@ -60,19 +60,37 @@ pub struct Found {
     pub notices: Vec<Located>,
     /// The gate at base, for what is shown; an apply asks for it afresh. `Err` fails the plan check.
     pub rules: Result<Rules, Vec<Located>>,
-    /// Stacks that are gone from the merged tree with their files; reported, never destroyed.
+    /// Stacks that are gone from the merged tree with their files; each has a stack run that is to destroy it.
     pub deleted: BTreeSet<StackName>,
     /// Direct upstreams that are not in the run: their outputs may be asked for.
     pub upstreams: BTreeMap<StackName, Stack>,
+    /// Direct upstreams of the stacks that go, as base describes them.
+    #[serde(default)]
+    pub base_upstreams: BTreeMap<StackName, Stack>,
+}
+
+/// What a stack run is to bring about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Aim {
+    /// What the merged tree describes.
+    #[default]
+    Change,
+    /// The stack goes: all that its state holds is destroyed, with the base's files and under the base's name, and only
+    /// where somebody names it.
+    Destroy,
 }
 
 /// One stack in one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StackRun {
+    #[serde(default)]
+    pub aim: Aim,
     pub stack: Stack,
     /// Direct upstreams, also those that are not in the run.
     pub edges: Vec<Edge>,
-    /// The selected stacks this one comes after, through any number of stacks that are not selected.
+    /// The stacks of the run this one comes after, through any number of stacks that are not in it: what it needs, or
+    /// for one that is to be destroyed those that needed it at base.
     pub after: BTreeSet<StackName>,
     pub reasons: Vec<Reason>,
     /// The states it writes: as discovery resolved them, then as the seed says.
@@ -404,6 +422,11 @@ impl StackState {
 }
 
 impl StackRun {
+    /// Whether its plan is a destroy plan.
+    pub fn goes(&self) -> bool {
+        self.aim == Aim::Destroy
+    }
+
     /// What a ticket would bind this stack to; none for a stack that was never planned.
     pub fn reviewed_content(&self) -> Option<&ContentDigest> {
         self.reviewed.as_ref().map(|plan| &plan.content)

@@ -13,7 +13,7 @@ use crate::domain::ids::{
 };
 use crate::domain::pull::PullNow;
 use crate::domain::refusal::Refusal;
-use crate::domain::run::Run;
+use crate::domain::run::{Aim, Run};
 
 /// One pull request and everything a decision about it reads.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +59,9 @@ pub struct Shown {
 /// A stack that was applied from this pull request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppliedHere {
+    /// Whether it was destroyed.
+    #[serde(default)]
+    pub aim: Aim,
     pub head: CommitSha,
     pub at: Timestamp,
     pub by: Login,

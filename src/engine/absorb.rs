@@ -6,7 +6,7 @@ use crate::domain::event::{Discovered, Event, PullEvent};
 use crate::domain::ids::{Attempt, ContentDigest, Fence, LockKey, RunId, StackName};
 use crate::domain::located::Located;
 use crate::domain::plan::PlanSummary;
-use crate::domain::run::{Compared, Discovery, Failure, Move, Phase, Run, StackEvent, StackState};
+use crate::domain::run::{Compared, Discovery, Failure, Move, Phase, Run, StackEvent, StackRun, StackState};
 use crate::domain::state::{AppliedHere, Asked, Lock, Outcome, Shown};
 use crate::engine::answers::Answers;
 use crate::engine::{Mint, Step, command, discover, plan};
@@ -232,10 +232,14 @@ fn keys_are(step: &mut Step, id: RunId, name: &StackName, keys: &BTreeSet<LockKe
     let Some(run) = step.state.runs.get_mut(&id) else {
         return;
     };
+    let named_goes = run.stacks.get(name).is_some_and(StackRun::goes);
+    // The edges of what goes name base's stacks: who is called so now may be another.
+    let needs_it =
+        |stack: &StackRun| (named_goes || !stack.goes()) && stack.edges.iter().any(|edge| edge.upstream == *name);
     for (other, stack) in &mut run.stacks {
         if other == name {
             stack.keys = keys.clone();
-        } else if stack.edges.iter().any(|edge| edge.upstream == *name) {
+        } else if needs_it(stack) {
             stack.upstream_keys.insert(name.clone(), keys.clone());
         }
     }
@@ -281,10 +285,12 @@ fn apply_ended(step: &mut Step, id: RunId, name: &StackName, was: &StackState, e
             lock.applied = lock.applied.max(fence.0);
         }
     }
+    let aim = stack.aim;
     if *event == StackEvent::Applied
         && let Some(ticket) = step.state.tickets.get(ticket)
     {
         let applied = AppliedHere {
+            aim,
             head,
             at: mint.now,
             by: ticket.by().clone(),

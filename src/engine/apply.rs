@@ -71,6 +71,7 @@ fn next(state: &State, run: &Run, stack: &StackRun, now: Timestamp) -> Option<Ne
         }
         StackState::Confirmed { ticket, plan } => confirmed(state, stack, *ticket, plan, now),
         StackState::Queued(ticket) => match turn(run, stack) {
+            Turn::Now if is_still_read(run, stack) => None,
             Turn::Now => queued(state, stack, *ticket, now),
             Turn::Later => None,
             Turn::Never(next) => Some(next),
@@ -131,6 +132,30 @@ fn turn(run: &Run, stack: &StackRun) -> Turn {
         }
     }
     turn
+}
+
+/// Whether a stack that goes, and reads this one's state as base does, is on its way: the outputs it reads may not be
+/// there afterwards. Only one that waits for nobody is let past, so that two never wait for each other.
+fn is_still_read(run: &Run, stack: &StackRun) -> bool {
+    let reads = |other: &StackRun| other.upstream_keys.values().any(|keys| !keys.is_disjoint(&stack.keys));
+    let is_on_its_way = |other: &StackRun| match &other.state {
+        StackState::Replanning { .. } | StackState::Confirmed { .. } | StackState::Applying { .. } => true,
+        StackState::Queued(_) => matches!(turn(run, other), Turn::Now),
+        StackState::Waiting
+        | StackState::Held
+        | StackState::Planning { .. }
+        | StackState::Planned(_)
+        | StackState::Deferred(_)
+        | StackState::Differs { .. }
+        | StackState::Lost { .. }
+        | StackState::Applied(_)
+        | StackState::Failed { .. }
+        | StackState::Skipped(_)
+        | StackState::Superseded
+        | StackState::Cancelled => false,
+    };
+    let mut others = run.stacks.values();
+    !stack.goes() && others.any(|other| other.goes() && reads(other) && is_on_its_way(other))
 }
 
 fn queued(state: &State, stack: &StackRun, ticket: TicketId, now: Timestamp) -> Option<Next> {

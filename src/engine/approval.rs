@@ -16,7 +16,7 @@ use crate::engine::answers::{Answer, Answers};
 use crate::engine::command::unknown;
 use crate::engine::require::{Case, requirements};
 use crate::engine::selection::select;
-use crate::engine::{free, left};
+use crate::engine::{destroy, free, left};
 
 /// Who asks to apply what.
 pub struct Ask<'a> {
@@ -44,11 +44,14 @@ pub fn authorize(state: &State, answers: &Answers, ask: &Ask<'_>, now: Timestamp
     if let Some((_, name)) = state.lost_before().find(|(_, name)| selected.contains(name)) {
         return Err(left::lost(name));
     }
-    let stacks = left::to_apply(run, &selected)?;
+    let taken = destroy::taken(run, &selected, ask);
+    let stacks = left::to_apply(run, &taken)?;
     if stacks.is_empty() {
+        destroy::nothing_but_what_goes(run, &selected, &taken)?;
         return Ok(Granted::NothingToDo);
     }
     left::in_order(run, &stacks)?;
+    destroy::may_be_destroyed(answers, pull, run, &stacks)?;
     free::free(state, answers, run, &stacks)?;
     requirements(
         state,

@@ -12,7 +12,8 @@ use crate::engine::selection::Selected;
 pub fn has_something_to_apply(run: &Run, stack: &StackRun) -> bool {
     match &stack.state {
         StackState::Applied(_) | StackState::Superseded | StackState::Cancelled => false,
-        StackState::Planned(plan) => !plan.counts.is_empty() || depends_on_changes(run, stack),
+        // What goes is not another one after its upstreams' applies.
+        StackState::Planned(plan) => !plan.counts.is_empty() || (!stack.goes() && depends_on_changes(run, stack)),
         StackState::Waiting
         | StackState::Held
         | StackState::Planning { .. }

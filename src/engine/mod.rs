@@ -12,6 +12,7 @@ use crate::engine::answers::Answers;
 pub mod answers;
 pub mod selection;
 pub mod left;
+pub mod destroy;
 pub mod free;
 pub mod review;
 pub mod require;

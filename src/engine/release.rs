@@ -1,12 +1,12 @@
 //! Owns when a lock ends: when everything its pull request changed in that stack is applied and merged, at close,
 //! or by `/unlock`; never while its stack is applying or lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::ids::{LockKey, StackName};
 use crate::domain::pull::PullState;
 use crate::domain::run::StackState;
-use crate::domain::state::State;
+use crate::domain::state::{Holder, State};
 use crate::engine::{Mint, Step, left};
 
 pub fn release(step: &mut Step, _mint: Mint) {
@@ -17,16 +17,21 @@ pub fn release(step: &mut Step, _mint: Mint) {
         PullState::Merged { commit } => {
             let commit = commit.clone();
             let unfinished = unfinished(&step.state);
+            // A stack may have had another name when its lock was taken.
+            let is_unfinished = |key: &LockKey, holder: &Holder| {
+                let own = |(name, keys): (&StackName, &BTreeSet<LockKey>)| *name == holder.stack || keys.contains(key);
+                unfinished.iter().any(own)
+            };
             let id = step.state.id;
-            for lock in step.state.locks.values_mut().filter(|lock| lock.held_by(id)) {
-                if let Some(holder) = lock.holder.as_mut().filter(|holder| unfinished.contains(&holder.stack)) {
+            for (key, lock) in step.state.locks.iter_mut().filter(|(_, lock)| lock.held_by(id)) {
+                if let Some(holder) = lock.holder.as_mut().filter(|holder| is_unfinished(key, holder)) {
                     // The fix is always a new pull request: a run whose tree contains this commit takes over.
                     holder.merged.get_or_insert_with(|| commit.clone());
                 }
             }
             let done = |key: &LockKey| {
                 let holder = step.state.locks.get(key).and_then(|lock| lock.holder.as_ref());
-                holder.is_some_and(|holder| !unfinished.contains(&holder.stack))
+                holder.is_some_and(|holder| !is_unfinished(key, holder))
             };
             held(&step.state).filter(done).collect()
         }
@@ -52,10 +57,10 @@ pub fn end(state: &mut State, key: &LockKey) {
     }
 }
 
-/// The stacks of the last run that were not applied to the end.
-fn unfinished(state: &State) -> BTreeSet<StackName> {
+/// The stacks of the last run that were not applied to the end, and their states.
+fn unfinished(state: &State) -> BTreeMap<StackName, BTreeSet<LockKey>> {
     let Some(run) = state.current() else {
-        return BTreeSet::new();
+        return BTreeMap::new();
     };
     let stacks = run.stacks.iter();
     stacks
@@ -81,6 +86,6 @@ fn unfinished(state: &State) -> BTreeSet<StackName> {
             | StackState::Skipped(_)
             | StackState::Superseded => true,
         })
-        .map(|(name, _)| name.clone())
+        .map(|(name, stack)| (name.clone(), stack.keys.clone()))
         .collect()
 }

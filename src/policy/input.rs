@@ -12,6 +12,7 @@ use crate::domain::plan::PlanJson;
 pub struct Input {
     /// As `terraform show -json`, sensitive values already replaced by keyed hashes.
     pub plan: PlanJson,
+    pub plan_kind: PlanKindInput,
     pub stack: StackInput,
     /// None for a plan that no pull request asked for, and in `lockkeeper policy eval`.
     pub pull_request: Option<PullInput>,
@@ -67,6 +68,16 @@ pub enum RunKindInput {
     Eval,
 }
 
+/// What kind of plan is judged.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlanKindInput {
+    /// Of a stack as the merged tree describes it.
+    Final,
+    /// Of a stack that goes: all that it made is destroyed.
+    Destroy,
+}
+
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PhaseInput {
@@ -78,7 +89,7 @@ pub enum PhaseInput {
 #[derive(Clone, Serialize)]
 pub(super) struct Envelope<'a> {
     point: &'static str,
-    plan_kind: &'static str,
+    plan_kind: PlanKindInput,
     stack: &'a StackInput,
     pull_request: &'a Option<PullInput>,
     run: &'a RunInput,
@@ -92,7 +103,7 @@ impl<'a> Envelope<'a> {
         let at = jiff::Timestamp::from_millisecond(input.now.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         Envelope {
             point: "plan",
-            plan_kind: "final",
+            plan_kind: input.plan_kind,
             stack: &input.stack,
             pull_request: &input.pull_request,
             run: &input.run,
@@ -107,10 +118,11 @@ impl<'a> Envelope<'a> {
 mod tests {
     use super::*;
 
-    fn input(pull_request: Option<PullInput>) -> Input {
+    fn input(plan_kind: PlanKindInput, pull_request: Option<PullInput>) -> Input {
         let sha = |digit: &str| CommitSha::parse(&digit.repeat(40)).expect("a commit");
         Input {
             plan: PlanJson::new(&b"{}"[..]),
+            plan_kind,
             stack: StackInput {
                 name: StackName::parse("network").expect("a name"),
                 dir: RepoPath::root(),
@@ -144,7 +156,10 @@ mod tests {
             head: "wider".to_owned(),
             draft: false,
         };
-        for input in [input(Some(pull)), input(None)] {
+        for input in [
+            input(PlanKindInput::Final, Some(pull)),
+            input(PlanKindInput::Destroy, None),
+        ] {
             let mut document = serde_json::to_value(Envelope::of(&input)).expect("JSON");
             assert!(!validator.is_valid(&document), "without its plan");
             document["plan"] = serde_json::json!({"format_version": "1.2", "resource_changes": []});

@@ -3,11 +3,12 @@
 use crate::domain::ids::{CommitSha, StackName};
 use crate::domain::pull::{Annotation, AnnotationLevel, Button, CheckConclusion, CheckStatus, CheckWanted, PullState};
 use crate::domain::rules::PendingCheck;
-use crate::domain::run::{Discovery, Phase, Run, StackRun, StackState};
+use crate::domain::run::{Aim, Discovery, Phase, Run, StackRun, StackState};
 use crate::engine::left::{self, has_something_to_apply};
 use crate::engine::standing::{Standing, Stands, standing};
+use crate::render::comment::in_order;
 use crate::render::markdown::{self, LIMIT};
-use crate::render::summary::{listed, stacks};
+use crate::render::summary::{by_name, listed, stacks};
 use crate::render::{PullView, stack};
 
 /// The three stable names, safe to require in branch protection.
@@ -190,17 +191,19 @@ fn plan_sentence(view: &PullView<'_>) -> String {
         return format!("{} not planned: comment `/plan`", stacks(held.len()));
     }
     let changed = names(run, |stack| {
-        stack::plan(stack).is_some_and(|plan| !plan.counts.is_empty())
+        !stack.goes() && stack::plan(stack).is_some_and(|plan| !plan.counts.is_empty())
     })
     .len();
     let deferred = names(run, |stack| matches!(stack.state, StackState::Deferred(_))).len();
-    match deferred {
-        0 => format!("{} planned, {changed} with changes", stacks(total)),
-        deferred => format!(
-            "{} planned, {changed} with changes, {deferred} deferred",
-            stacks(total - deferred)
-        ),
+    let going = names(run, StackRun::goes).len();
+    let mut sentence = format!("{} planned, {changed} with changes", stacks(total - deferred));
+    if going > 0 {
+        sentence.push_str(&format!(", {going} with a destroy plan"));
     }
+    if deferred > 0 {
+        sentence.push_str(&format!(", {deferred} deferred"));
+    }
+    sentence
 }
 
 fn policy_sentence(view: &PullView<'_>) -> String {
@@ -240,7 +243,11 @@ fn apply_sentence(view: &PullView<'_>) -> String {
     let differs = names(run, |stack| matches!(stack.state, StackState::Differs { .. }));
     let moving = names(run, |stack| left::is_moving(run, stack));
     let held = names(run, |stack| stack.state == StackState::Held);
-    let left = names(run, |stack| has_something_to_apply(run, stack));
+    let (going, left): (Vec<&StackName>, Vec<&StackName>) = in_order(run)
+        .into_iter()
+        .filter(|(_, stack)| has_something_to_apply(run, stack))
+        .map(|(name, _)| name)
+        .partition(|name| run.stacks.get(*name).is_some_and(StackRun::goes));
     let planning = names(run, |stack| {
         matches!(stack.state, StackState::Waiting | StackState::Planning { .. })
     });
@@ -272,18 +279,25 @@ fn apply_sentence(view: &PullView<'_>) -> String {
     if !denied.is_empty() {
         return format!("a policy denies the plan of {}", listed(&denied));
     }
-    match left.len() {
-        0 if pull.is_some_and(|pull| pull.state != PullState::Open) => {
+    match (left.len(), going.len()) {
+        (0, 0) if pull.is_some_and(|pull| pull.state != PullState::Open) => {
             "the pull request is not open any more".to_owned()
         }
-        0 => "nothing left to apply".to_owned(),
-        left if pull.is_some_and(|pull| pull.is_fork()) => {
-            format!("{} would change; nothing is applied from a fork", stacks(left))
+        (0, 0) => "nothing left to apply".to_owned(),
+        (left, going) if pull.is_some_and(|pull| pull.is_fork()) => {
+            format!("{} would change; nothing is applied from a fork", stacks(left + going))
         }
-        left if pull.is_some_and(|pull| pull.draft) => {
-            format!("{} to apply once this is no draft any more", stacks(left))
+        (left, going) if pull.is_some_and(|pull| pull.draft) => {
+            format!("{} to apply once this is no draft any more", stacks(left + going))
         }
-        left => format!("{} to apply: comment `/apply`", stacks(left)),
+        (left, 0) => format!("{} to apply: comment `/apply`", stacks(left)),
+        (0, count) => format!("{} to destroy: comment {}", stacks(count), by_name(&going)),
+        (left, count) => format!(
+            "{} to apply: comment `/apply`; {} to destroy: comment {}",
+            stacks(left),
+            stacks(count),
+            by_name(&going)
+        ),
     }
 }
 
@@ -338,7 +352,7 @@ pub fn of_stack(run: &Run, name: &StackName, external_id: &str, shown: Shown) ->
         text,
         details_url: page,
         annotations: annotations(stack_run),
-        buttons: buttons(),
+        buttons: buttons(stack_run.aim),
     })
 }
 
@@ -391,14 +405,19 @@ fn annotations(stack: &StackRun) -> Vec<Annotation> {
         .collect()
 }
 
-/// A button is a command by its sender under the same authorisation.
-fn buttons() -> Vec<Button> {
+/// A button is a command by its sender under the same authorisation. None of them destroys: that has to be written.
+fn buttons(aim: Aim) -> Vec<Button> {
     let texts = [
         ("Plan again", "Plan this stack again", "plan"),
         ("Apply", "Apply this stack as reviewed", "apply"),
     ];
+    let shown = match aim {
+        Aim::Change => texts.len(),
+        Aim::Destroy => 1,
+    };
     texts
         .iter()
+        .take(shown)
         .map(|(label, about, identifier)| Button::new(label, about, identifier).expect("within GitHub's limits"))
         .collect()
 }

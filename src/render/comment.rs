@@ -3,7 +3,7 @@
 use crate::domain::ids::StackName;
 use crate::domain::located::Located;
 use crate::domain::pull::PullState;
-use crate::domain::run::{Discovery, Found, Run, RunEnd, StackRun, StackState};
+use crate::domain::run::{Aim, Discovery, Found, Run, RunEnd, StackRun, StackState};
 use crate::domain::state::State;
 use crate::engine::free;
 use crate::render::markdown::{self, LIMIT};
@@ -95,18 +95,6 @@ fn found_stacks(view: &PullView<'_>, run: &Run, found: &Found) -> String {
         }
         out.push_str(&table(view, run));
     }
-    if !found.deleted.is_empty() {
-        let names: Vec<String> = found
-            .deleted
-            .iter()
-            .take(30)
-            .map(|name| markdown::code(name.as_str()))
-            .collect();
-        out.push_str(&format!(
-            "\n⚠️ Removed here: {}. Nothing is destroyed by this pull request; destroy first what should go.\n",
-            names.join(", ")
-        ));
-    }
     if !found.notices.is_empty() {
         out.push('\n');
         out.push_str(&list(&found.notices, 15));
@@ -193,11 +181,16 @@ fn locks(view: &PullView<'_>) -> String {
     }
     let pull = state.pull.now.as_ref();
     if pull.is_some_and(|pull| pull.state == PullState::Closed) {
-        for name in state.pull.applied.keys() {
-            lines.push(format!(
-                "⚠️ {} was applied from here and is not in the base branch; its next plan will undo it.",
-                markdown::code(name.as_str())
-            ));
+        for (name, applied) in &state.pull.applied {
+            let name = markdown::code(name.as_str());
+            lines.push(match applied.aim {
+                Aim::Change => {
+                    format!("⚠️ {name} was applied from here and is not in the base branch; its next plan will undo it.")
+                }
+                Aim::Destroy => {
+                    format!("⚠️ {name} was destroyed from here and is still in the base branch; its next plan will make it anew.")
+                }
+            });
         }
         let tried = |(name, stack): &(&StackName, &StackRun)| stack.tried && !state.pull.applied.contains_key(*name);
         for (name, _) in run.into_iter().flat_map(|run| &run.stacks).filter(tried) {

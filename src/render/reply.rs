@@ -1,11 +1,13 @@
 //! Owns the replies: one per command, upserted, ending with the result and mentioning its author.
 
-use crate::domain::command::VERBS;
 use std::collections::BTreeSet;
 
+use crate::domain::command::{Command, Selector, VERBS};
 use crate::domain::ids::StackName;
 use crate::domain::run::{Discovery, Run, StackRun, StackState};
 use crate::domain::state::{Asked, AskedFor, Outcome, Over, State, Ticket};
+use crate::render::comment::in_order;
+use crate::render::summary::{by_name, listed};
 use crate::render::{markdown, stack};
 
 /// The whole reply.
@@ -30,7 +32,7 @@ pub fn reply(state: &State, asked: &Asked) -> String {
             .get(ticket)
             .and_then(|ticket| Some((ticket, state.runs.get(&ticket.run())?)))
         {
-            Some((ticket, run)) => applying(run, ticket),
+            Some((ticket, run)) => format!("{}{}", applying(run, ticket), left_out(run, ticket, asked)),
             None => "Superseded by a newer run; the comment above shows it.".to_owned(),
         },
     };
@@ -155,6 +157,32 @@ fn applying(run: &Run, ticket: &Ticket) -> String {
         format!("{applied} of {total} applied; the rest goes no further under this command.")
     };
     format!("{first}\n\n{}", lines(run, &stacks))
+}
+
+/// What goes was left out of an apply that did not name it. Said of every such plan, whatever becomes of it later: the
+/// reply stays true.
+fn left_out(run: &Run, ticket: &Ticket, asked: &Asked) -> String {
+    let Some(Command::Apply { select }) = &asked.command else {
+        return String::new();
+    };
+    if !select.is_empty() && select.iter().all(|said| matches!(said, Selector::Name(_))) {
+        return String::new();
+    }
+    let destroys =
+        |stack: &StackRun| stack.goes() && stack.reviewed.as_ref().is_some_and(|plan| !plan.counts.is_empty());
+    let names: Vec<&StackName> = in_order(run)
+        .into_iter()
+        .filter(|(name, stack)| destroys(stack) && !ticket.stacks().contains_key(*name))
+        .map(|(name, _)| name)
+        .collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!(
+            "\n🗑 Left out, because only naming it destroys it: {}; say {}.\n",
+            listed(&names),
+            by_name(&names)
+        ),
+    }
 }
 
 fn lines(run: &Run, stacks: &[&StackRun]) -> String {

@@ -3,7 +3,7 @@
 use crate::domain::graph::Reason;
 use crate::domain::ids::StackName;
 use crate::domain::plan::{Counts, PlanSummary};
-use crate::domain::run::{Phase, Run, StackRun, StackState};
+use crate::domain::run::{Aim, Phase, Run, StackRun, StackState};
 use crate::domain::verdict::{Effect, Verdict};
 use crate::engine::left;
 use crate::render::markdown;
@@ -47,9 +47,17 @@ pub fn counts(stack: &StackRun) -> String {
         state_only,
     } = plan.counts;
     if plan.counts.is_empty() {
-        return "no changes".to_owned();
+        return match stack.aim {
+            Aim::Change => "no changes".to_owned(),
+            Aim::Destroy => "nothing to destroy".to_owned(),
+        };
     }
-    let mut text = format!("+{add} ~{change} -{destroy}");
+    let mut text = match stack.aim {
+        Aim::Change => format!("+{add} ~{change} -{destroy}"),
+        // A destroy plan adds and changes nothing.
+        Aim::Destroy if add + change == 0 => format!("destroy plan: -{destroy}"),
+        Aim::Destroy => format!("destroy plan: +{add} ~{change} -{destroy}"),
+    };
     if import > 0 {
         text.push_str(&format!(", {import} imported"));
     }
@@ -58,7 +66,10 @@ pub fn counts(stack: &StackRun) -> String {
     }
     if add + change + destroy + import + state_only == 0 {
         let s = if outputs == 1 { "" } else { "s" };
-        return format!("{outputs} output{s}");
+        return match stack.aim {
+            Aim::Change => format!("{outputs} output{s}"),
+            Aim::Destroy => format!("destroy plan: {outputs} output{s}"),
+        };
     }
     text
 }
@@ -95,6 +106,12 @@ pub fn state(run: &Run, stack: &StackRun) -> String {
         StackState::Planned(plan) if plan.counts.is_empty() && plan.reads_todays.is_empty() => {
             "✅ nothing to do".to_owned()
         }
+        StackState::Planned(plan) if stack.goes() && !plan.counts.is_empty() => {
+            format!(
+                "destroyed only by {}",
+                markdown::code(&format!("/apply {}", stack.stack.name))
+            )
+        }
         StackState::Planned(_) if remark(stack).is_some() => {
             format!("planned; again after {}", todays(stack))
         }
@@ -110,10 +127,13 @@ pub fn state(run: &Run, stack: &StackRun) -> String {
             None => "queued".to_owned(),
         },
         StackState::Replanning { .. } => "⏳ planning again".to_owned(),
+        StackState::Confirmed { .. } if stack.goes() => "⏳ about to be destroyed".to_owned(),
         StackState::Confirmed { .. } => "⏳ about to apply".to_owned(),
         StackState::Differs { .. } => "✋ **differs** from what was reviewed".to_owned(),
+        StackState::Applying { .. } if stack.goes() => "⏳ being destroyed".to_owned(),
         StackState::Applying { .. } => "⏳ applying".to_owned(),
         StackState::Lost { .. } => "❓ **lost**: nobody knows what its apply did".to_owned(),
+        StackState::Applied(_) if stack.goes() => "✅ destroyed".to_owned(),
         StackState::Applied(_) => "✅ applied".to_owned(),
         StackState::Failed { phase, .. } => match phase {
             Phase::Discover => "❌ cannot be planned".to_owned(),
@@ -129,6 +149,7 @@ pub fn state(run: &Run, stack: &StackRun) -> String {
             }
         }
         StackState::Superseded => "superseded".to_owned(),
+        StackState::Cancelled if stack.goes() => "not destroyed".to_owned(),
         StackState::Cancelled => "not applied".to_owned(),
     }
 }
@@ -166,6 +187,14 @@ pub fn why(stack: &StackRun) -> String {
 fn reason(of: &StackRun, reason: &Reason) -> String {
     let own = &of.stack.name;
     match reason {
+        Reason::Moved { stack, was, dir } if stack == own => {
+            let from = if was == own { dir.as_str() } else { was.as_str() };
+            match from.is_empty() {
+                true => "was in the root of the repository".to_owned(),
+                false => format!("was {}", markdown::code(from)),
+            }
+        }
+        Reason::Removed { stack } if stack == own => "its files are gone".to_owned(),
         Reason::Reads { path, stack, touch } if stack == own => {
             format!("{} changed{}", markdown::code(path.as_str()), touch.remark())
         }
@@ -180,7 +209,9 @@ fn reason(of: &StackRun, reason: &Reason) -> String {
             let upstream = markdown::code(upstream.as_str());
             format!("needs {upstream} ({})", markdown::inline(because, 40))
         }
-        Reason::Reads { .. }
+        Reason::Moved { .. }
+        | Reason::Removed { .. }
+        | Reason::Reads { .. }
         | Reason::MoreReads { .. }
         | Reason::Redefined { .. }
         | Reason::Resolved { .. }
@@ -242,6 +273,19 @@ pub fn story(stack: &StackRun) -> String {
             out.push_str("\n\n");
         }
         _ => {}
+    }
+    if stack.goes()
+        && let StackState::Planned(plan) = &stack.state
+        && !plan.counts.is_empty()
+    {
+        let command = markdown::code(&format!("/apply {}", stack.stack.name));
+        out.push_str(
+            "**This is a destroy plan**, made from the files of the base branch: the stack's files go with this ",
+        );
+        out.push_str("pull request, and no other stack has its state. ");
+        out.push_str(&format!(
+            "Only {command} destroys it; an `/apply` that does not name it leaves it out.\n\n"
+        ));
     }
     if let Some(remark) = remark(stack) {
         out.push_str(&format!("{remark}\n\n"));

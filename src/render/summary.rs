@@ -93,9 +93,17 @@ fn to_apply(view: &PullView<'_>, run: &Run) -> String {
             many => format!("✋ {} are not planned until asked for: comment `/plan`.", stacks(many)),
         };
     }
-    let count = some(run, |stack| has_something_to_apply(run, stack)).len();
+    let count = some(run, |stack| !stack.goes() && has_something_to_apply(run, stack)).len();
+    let going = some(run, |stack| stack.goes() && has_something_to_apply(run, stack));
     let pull = view.state.pull.now.as_ref();
-    match count {
+    let may_be_applied = pull.is_none_or(|pull| !pull.is_fork() && !pull.draft);
+    let destroy = match going.len() {
+        0 => String::new(),
+        _ if !may_be_applied => format!("{} would be destroyed.", stacks(going.len())),
+        count => format!("🗑 {} to destroy: comment {}.", stacks(count), by_name(&going)),
+    };
+    let rest = match count {
+        0 if !going.is_empty() => String::new(),
         0 => "✅ Nothing left to apply.".to_owned(),
         count if pull.is_some_and(|pull| pull.is_fork()) => format!(
             "{} would change. Nothing is applied from a fork: push the branch to this repository.",
@@ -105,6 +113,16 @@ fn to_apply(view: &PullView<'_>, run: &Run) -> String {
             format!("{} to apply, once this is no draft any more.", stacks(count))
         }
         count => format!("{} to apply: comment `/apply`.", stacks(count)),
+    };
+    format!("{rest} {destroy}").trim().to_owned()
+}
+
+/// The command that takes stacks which go, last one first.
+pub fn by_name(going: &[&StackName]) -> String {
+    let names: Vec<&str> = going.iter().map(|name| name.as_str()).collect();
+    match names.len() {
+        ..=MOST_NAMES => markdown::code(&format!("/apply {}", names.join(" "))),
+        _ => "`/apply` with their names".to_owned(),
     }
 }
 
@@ -119,7 +137,21 @@ fn ended(view: &PullView<'_>, run: &Run, moving: &[&StackName]) -> String {
         _ => has_something_to_apply(run, stack),
     });
     let state = view.state.pull.now.as_ref().map(|pull| &pull.state);
-    match (state, left.len()) {
+    let (going, left): (Vec<&StackName>, Vec<&StackName>) = left
+        .into_iter()
+        .partition(|name| run.stacks.get(*name).is_some_and(StackRun::goes));
+    if !going.is_empty() && matches!(state, Some(PullState::Merged { .. })) {
+        let others = match left.len() {
+            0 => String::new(),
+            count => format!("{} not applied, and ", stacks(count)),
+        };
+        return format!(
+            "⚠️ Merged, with {others}{} not destroyed: what was made is still there, and its files are gone. Bring the files \
+             back in a new pull request: then it is managed again, and another one can remove and destroy it.",
+            listed(&going)
+        );
+    }
+    match (state, left.len() + going.len()) {
         (Some(PullState::Merged { .. }), 0) => "✅ Merged, with nothing left to apply.".to_owned(),
         (Some(PullState::Merged { .. }), count) => format!(
             "⚠️ Merged, and {} not applied. What is left is applied from a new pull request that contains this merge.",

@@ -6,8 +6,9 @@ use crate::domain::graph::{Edge, Graph, Reach, Reason, Touch};
 use crate::domain::ids::{RepoPath, StackName};
 use crate::domain::layout::{Deleted, Readers, Stack};
 use crate::domain::located::{Located, Place};
-use crate::source::config::FILE;
+use crate::source::deleted::{Between, deleted};
 use crate::source::formatting::is_formatting;
+use crate::source::gone::{self, Fate, Fates};
 use crate::source::layout::Layout;
 use crate::source::{Change, Entry, Kind, Tree};
 
@@ -86,7 +87,8 @@ impl Matching {
         matching
     }
 
-    fn merged(&self, base: &StackName) -> &[StackName] {
+    /// What a stack of base is in the merged tree.
+    pub fn merged(&self, base: &StackName) -> &[StackName] {
         self.forward.get(base).map_or(&[], Vec::as_slice)
     }
 
@@ -166,6 +168,21 @@ pub struct Effect {
     pub notices: Vec<Located>,
 }
 
+/// What is compared.
+pub struct Compared<'a> {
+    pub base: &'a Layout,
+    pub merged: &'a Layout,
+    /// Of the merged tree.
+    pub graph: &'a Graph,
+    pub matching: &'a Matching,
+    pub fates: &'a Fates<'a>,
+    pub changes: &'a [Change],
+    /// Each path of the diff, with what is done to it.
+    pub touches: &'a BTreeMap<RepoPath, Touch>,
+    /// Whether `lockkeeper.yaml` is another file.
+    pub file_differs: bool,
+}
+
 /// More read files than anybody reads of; the rest is counted.
 const MAX_READS: usize = 20;
 
@@ -214,43 +231,20 @@ fn touch(base: &Tree, merged: &Tree, path: &RepoPath, compare: bool) -> Touch {
     }
 }
 
-/// Computes the effect over the union of both layouts, so that removing a stack or an edge hides nothing. The stacks
-/// of the merged tree are the graph's.
-pub fn effect(
-    base: &Layout,
-    merged: &Layout,
-    graph: &Graph,
-    matching: &Matching,
-    touches: &BTreeMap<RepoPath, Touch>,
-    file_differs: bool,
-) -> Effect {
+/// Computes the effect over the union of both layouts, so that removing a stack or an edge hides nothing.
+pub fn effect(compared: &Compared<'_>) -> Effect {
+    let Compared {
+        base,
+        merged,
+        graph,
+        matching,
+        fates,
+        changes,
+        touches: _,
+        file_differs: _,
+    } = compared;
     let mut effect = Effect::default();
-    let mut seeds = touched(base, graph, matching, touches);
-    for name in graph.stacks().keys() {
-        let bases = matching.bases(name);
-        let own = |reason: Reason| (name.clone(), reason);
-        let is_same = |base_name: &StackName| base.definitions.get(base_name) == merged.definitions.get(name);
-        if bases.is_empty() {
-            add(&mut seeds, own(Reason::New { stack: name.clone() }));
-        } else if file_differs && !bases.iter().any(is_same) {
-            add(&mut seeds, own(Reason::Redefined { stack: name.clone() }));
-        }
-        let before = bases.iter().filter_map(|base_name| base.resolved.get(base_name));
-        if let Some(resolved) = merged.resolved.get(name)
-            && before.clone().next().is_some()
-            && !before.clone().any(|before| before == resolved)
-        {
-            add(&mut seeds, own(Reason::Resolved { stack: name.clone() }));
-        }
-    }
-    let gone: Vec<&Stack> = base
-        .stacks
-        .values()
-        .filter(|stack| is_gone(stack, merged, graph, matching))
-        .collect();
-    for stack in gone.iter().filter(|stack| !graph.stacks().contains_key(&stack.name)) {
-        seeds.entry(stack.name.clone()).or_default();
-    }
+    let seeds = seeds(compared);
     effect.changed = seeds
         .keys()
         .filter(|name| graph.stacks().contains_key(*name))
@@ -264,6 +258,7 @@ pub fn effect(
         .chain(base.stacks.keys().filter(|name| matching.merged(name).is_empty()));
     let mut edges: Vec<Edge> = graph.edges().to_vec();
     edges.extend(base.edges.iter().flat_map(|edge| translated(edge, matching)));
+    edges.extend(fates.still_needed.iter().map(|needed| needed.edge.clone()));
     edges.sort();
     edges.dedup();
     let reach = Reach::new(names.cloned().collect(), &edges);
@@ -273,22 +268,67 @@ pub fn effect(
         .collect();
     let mut affected = reach.affected(&edges, seeds);
 
-    for stack in gone {
-        // Where another stack has taken over its name, the reasons are that one's.
-        let reasons = match graph.stacks().contains_key(&stack.name) {
-            true => Vec::new(),
-            false => affected.remove(&stack.name).unwrap_or_default(),
-        };
-        effect.broken.extend(still_read(stack, merged));
-        effect.deleted.push(Deleted {
-            stack: stack.clone(),
-            reasons,
-        });
-    }
-    effect.notices = unmanaged(base, graph, matching, &effect.deleted);
-    affected.retain(|name, _| graph.stacks().contains_key(name));
+    let between = Between {
+        base,
+        merged,
+        matching,
+        changed: &effect.changed,
+    };
+    effect.deleted = deleted(fates, &between, &mut affected);
+    effect.broken = fates.broken(base, merged);
+    effect.notices = fates.notices(merged, changes);
+    affected.retain(|name, _| merged.stacks.contains_key(name));
     effect.selected = affected;
     effect
+}
+
+/// The stacks whose own inputs are others, of both trees, each with why.
+fn seeds(compared: &Compared<'_>) -> BTreeMap<StackName, BTreeSet<Reason>> {
+    let Compared {
+        base,
+        merged,
+        graph,
+        matching,
+        fates,
+        changes: _,
+        touches,
+        file_differs,
+    } = compared;
+    let mut seeds = touched(base, graph, matching, touches);
+    for name in merged.stacks.keys() {
+        let bases = matching.bases(name);
+        let own = |reason: Reason| (name.clone(), reason);
+        if bases.is_empty() {
+            add(&mut seeds, own(Reason::New { stack: name.clone() }));
+        } else if *file_differs
+            && !bases
+                .iter()
+                .any(|base_name| base.definitions.get(base_name) == merged.definitions.get(name))
+        {
+            add(&mut seeds, own(Reason::Redefined { stack: name.clone() }));
+        }
+        let before = bases.iter().filter_map(|base_name| base.resolved.get(base_name));
+        if let Some(resolved) = merged.resolved.get(name)
+            && before.clone().next().is_some()
+            && !before.clone().any(|before| before == resolved)
+        {
+            add(&mut seeds, own(Reason::Resolved { stack: name.clone() }));
+        }
+        if let Some(was) = gone::moved_from(&merged.stacks[name], base, bases) {
+            let reason = Reason::Moved {
+                stack: name.clone(),
+                was: was.name.clone(),
+                dir: was.dir.clone(),
+            };
+            add(&mut seeds, own(reason));
+        }
+    }
+    for stack in fates.of(Fate::Deleted) {
+        let name = stack.name.clone();
+        let reason = Reason::Removed { stack: name.clone() };
+        add(&mut seeds, (name, reason));
+    }
+    seeds
 }
 
 fn add(seeds: &mut BTreeMap<StackName, BTreeSet<Reason>>, (name, reason): (StackName, Reason)) {
@@ -332,8 +372,11 @@ fn read_by(path: &RepoPath, name: &StackName, touch: Touch) -> (StackName, Reaso
     (name.clone(), reason)
 }
 
-/// The first reads in full and the number of the others.
+/// Where it went or came from, the first reads in full and the number of the others.
 fn shortened(reasons: BTreeSet<Reason>) -> Vec<Reason> {
+    let (came, reasons): (Vec<Reason>, Vec<Reason>) = reasons
+        .into_iter()
+        .partition(|reason| matches!(reason, Reason::Moved { .. } | Reason::Removed { .. }));
     let (mut reads, mut others): (Vec<Reason>, Vec<Reason>) = reasons
         .into_iter()
         .partition(|reason| matches!(reason, Reason::Reads { .. }));
@@ -347,7 +390,7 @@ fn shortened(reasons: BTreeSet<Reason>) -> Vec<Reason> {
         }
     }
     reads.append(&mut others);
-    reads
+    [came, reads].concat()
 }
 
 /// An edge of base in the names of the merged tree.
@@ -367,75 +410,4 @@ fn translated(edge: &Edge, matching: &Matching) -> Vec<Edge> {
         }
     }
     edges
-}
-
-/// A stack is deleted only if its files are gone and no stack of the merged tree has its state.
-fn is_gone(stack: &Stack, merged: &Layout, graph: &Graph, matching: &Matching) -> bool {
-    if merged.module_dirs.contains(&stack.dir) {
-        return false;
-    }
-    let matches = matching.merged(&stack.name);
-    match stack.state.key() {
-        // Whoever goes under its name, and nobody knows with which state, may have taken it along.
-        Some(key) => !matches.iter().any(|name| {
-            let other = &graph.stacks()[name].state;
-            other.key().is_none() || other.key() == Some(key)
-        }),
-        None => matches.is_empty(),
-    }
-}
-
-/// A stack that looks into a state whose stack is being removed: both lines.
-fn still_read(gone: &Stack, merged: &Layout) -> Vec<(StackName, Located)> {
-    let looking = merged
-        .looking
-        .iter()
-        .filter(|looking| Some(&looking.key) == gone.state.key());
-    let defined_at = gone
-        .defined_at
-        .as_ref()
-        .map_or(gone.dir.to_string(), ToString::to_string);
-    let error = |looking: &crate::source::edges::Looking| {
-        let problem = format!(
-            "{} still reads the state of {}, which is being removed ({defined_at})",
-            looking.stack, gone.name
-        );
-        let hint = "remove this read first, in a pull request of its own";
-        (
-            looking.stack.clone(),
-            Located::at(looking.place.clone(), problem).hint(hint),
-        )
-    };
-    looking.map(error).collect()
-}
-
-/// Stacks that merely left discovery.
-fn unmanaged(base: &Layout, graph: &Graph, matching: &Matching, deleted: &[Deleted]) -> Vec<Located> {
-    let deleted: BTreeSet<&StackName> = deleted.iter().map(|deleted| &deleted.stack.name).collect();
-    let left = base.stacks.values().filter(|stack| {
-        let same = |name: &StackName| {
-            let other = &graph.stacks()[name];
-            let one_is_unknown = other.state.key().is_none() || stack.state.key().is_none();
-            let same_place = other.dir == stack.dir && other.workspace == stack.workspace;
-            same_place || one_is_unknown || other.state.key() == stack.state.key()
-        };
-        !deleted.contains(&stack.name) && !matching.merged(&stack.name).iter().any(same)
-    });
-    let notice = |stack: &Stack| {
-        let place = stack
-            .defined_at
-            .clone()
-            .unwrap_or_else(|| Place::file(stack.dir.clone()));
-        let place = match place.path.as_str() == FILE {
-            // The line is base's; the file may have no such line any more.
-            true => Place::file(place.path),
-            false => Place::file(stack.dir.clone()),
-        };
-        let problem = format!(
-            "{} is no longer managed after this pull request; nothing of it is destroyed",
-            stack.name
-        );
-        Located::at(place, problem).hint("its files are still there: name it under `stacks` to keep it")
-    };
-    left.map(notice).collect()
 }

@@ -428,7 +428,8 @@ fn shared_states(stacks: &BTreeMap<StackName, Stack>) -> Vec<(StackName, Located
     errors
 }
 
-fn place_of(stack: &Stack) -> Place {
+/// Where a stack is defined, as far as that is a line.
+pub fn place_of(stack: &Stack) -> Place {
     stack
         .defined_at
         .clone()

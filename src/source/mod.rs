@@ -10,9 +10,10 @@ use crate::domain::located::{Located, Place};
 use crate::domain::rules::Rules;
 use crate::domain::unit::Units;
 use crate::source::before::{Before, Differences};
-use crate::source::change::{Matching, effect, take_labels, touches};
+use crate::source::change::{Compared, Matching, effect, take_labels, touches};
 use crate::source::config::{Config, FILE, Half};
 use crate::source::files::Files;
+use crate::source::gone::{Fates, excluded_after_the_merge};
 use crate::source::layout::{Definitions, Layout, Of, layout};
 use crate::source::module::Modules;
 use crate::source::parallel::on_a_deep_stack;
@@ -47,6 +48,8 @@ pub mod environments;
 pub mod before;
 pub mod layout;
 pub mod formatting;
+pub mod gone;
+pub mod deleted;
 pub mod change;
 
 /// What an entry of a git tree is.
@@ -165,14 +168,34 @@ fn discovered(parsed: &Parsed, input: &Input<'_>) -> Discovered {
     let at_merged = configuration(input.merged);
     let file_differs = entry_of(input.base) != entry_of(input.merged);
     let (base, mut merged) = layouts(parsed, input, &at_base, &at_merged, file_differs);
+    // A file that cannot be read says nothing about stacks: with base's description the others stay what they are.
+    let described = if at_merged.unreadable { &at_base } else { &at_merged };
 
     let mut notices = gate_notices(input, &at_base, &at_merged);
     let matching = Matching::of(&base, &merged);
     notices.extend(take_labels(&base, &mut merged, &matching));
+    let fates = Fates::of_all(&base, &merged, &matching, &described.layout, || {
+        Files::new(input.merged)
+    });
+    let (old, new) = (&at_base.rules.exclude, &described.rules.exclude);
+    notices.extend(excluded_after_the_merge(&merged, old, new, &described.layout));
     let stacks = std::mem::take(&mut merged.stacks);
-    let (graph, cycles) = Graph::build(stacks, std::mem::take(&mut merged.edges));
+    let mut edges = std::mem::take(&mut merged.edges);
+    // An edge to a stack that goes is that stack's matter and its reader's: the others go on.
+    fates.without_needed(&mut edges);
+    let (graph, cycles) = Graph::build(stacks, edges);
+    merged.stacks = graph.stacks().clone();
     let touches = touches(input.base, input.merged, input.changes);
-    let effect = effect(&base, &merged, &graph, &matching, &touches, file_differs);
+    let effect = effect(&Compared {
+        base: &base,
+        merged: &merged,
+        graph: &graph,
+        matching: &matching,
+        fates: &fates,
+        changes: input.changes,
+        touches: &touches,
+        file_differs,
+    });
 
     let mut errors = at_merged.faults(&[Half::Gate, Half::Description, Half::Both]);
     let Layout {

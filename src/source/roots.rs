@@ -109,6 +109,12 @@ impl Wanted {
     }
 }
 
+/// Whether these patterns of `discover` take a directory; compiled once for all that are asked.
+pub fn takes(globs: &[String]) -> impl Fn(&RepoPath) -> bool + use<> {
+    let globs = compiled(globs);
+    move |dir| matches(&globs, dir)
+}
+
 fn compiled(globs: &[String]) -> Gitignore {
     let mut builder = GitignoreBuilder::new("");
     for glob in globs {

@@ -155,8 +155,15 @@ fn show(found: &Discovered) -> String {
         reasons.iter().for_each(|reason| line(format!("  {reason}")));
     }
     for gone in deleted {
-        line(format!("deleted {}", gone.stack.name));
+        let after: Vec<&str> = gone.after.iter().map(StackName::as_str).collect();
+        let after = if after.is_empty() {
+            String::new()
+        } else {
+            format!(" after {}", after.join(", "))
+        };
+        line(format!("deleted {}{after}", gone.stack.name));
         gone.reasons.iter().for_each(|reason| line(format!("  {reason}")));
+        gone.broken.iter().for_each(|error| line(format!("  BROKEN {error}")));
     }
     for (name, errors) in broken {
         errors.iter().for_each(|error| line(format!("BROKEN {name}: {error}")));

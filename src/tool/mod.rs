@@ -19,3 +19,4 @@ pub mod reading;
 pub mod redact;
 pub mod run;
 pub mod version;
+pub mod workspace;

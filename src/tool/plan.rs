@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::domain::ids::{ContentDigest, PlanDigest, RepoPath};
 use crate::domain::plan::change::Plan;
 use crate::domain::plan::{Counts, PlanJson};
+use crate::domain::run::Aim;
 use crate::tool::beneath;
 use crate::tool::diagnostics::plain;
 use crate::tool::error::{Step, ToolError};
@@ -21,10 +22,12 @@ use crate::tool::run::{Command, redactor_for, workspace_env};
 use crate::tool::seed::{Seed, states};
 use crate::tool::site::{Site, StackAt};
 use crate::tool::terragrunt::unit;
+use crate::tool::workspace;
 
-/// What a stack is given from its upstreams.
+/// What a plan is for, and what the stack is given from its upstreams.
 #[derive(Clone, Default)]
 pub struct Inputs {
+    pub aim: Aim,
     /// Variables of the root module; passed in a private file.
     pub variables: BTreeMap<String, Json>,
     /// Those whose value is sensitive upstream.
@@ -66,13 +69,20 @@ pub async fn plan(site: &Site, at: &StackAt<'_>, seed: &Seed, inputs: &Inputs) -
     at.add_held(&mut secrets);
     let redactor = redactor_for(site, at, &secrets);
 
+    if !workspace::was_seen(site, at, seed) && !workspace::is_listed(site, at, seed, &redactor).await? {
+        return match inputs.aim {
+            Aim::Change => Err(workspace::missing(at.stack, &seed.installed)),
+            Aim::Destroy => nothing_to_destroy(at),
+        };
+    }
+
     let out = at.attempt.join("out");
     fs::create_dir_all(&out).map_err(ToolError::io("make a folder"))?;
     let vars = write_variables(at, inputs)?;
     let mut command = Command::new(
         Step::Plan,
         &seed.installed.file,
-        plan_args(at, &out, vars.as_deref()),
+        plan_args(at, inputs.aim, &out, vars.as_deref()),
         &seed.data_dir,
     );
     command.env = workspace_env(at);
@@ -98,8 +108,9 @@ pub async fn plan(site: &Site, at: &StackAt<'_>, seed: &Seed, inputs: &Inputs) -
         secrets,
         prior,
     } = reading::read(&shown, secrets, &inputs.sensitive, &site.hash_key)?;
-    if prior == Prior::Nothing {
-        check_workspace(site, at, seed, &redactor).await?;
+    // Removed since it was seen.
+    if prior == Prior::Nothing && inputs.aim == Aim::Change && !workspace::is_listed(site, at, seed, &redactor).await? {
+        return Err(workspace::missing(at.stack, &seed.installed));
     }
     Ok(Planned {
         text: text(&finished.stdout, &redactor_for(site, at, &secrets)),
@@ -114,12 +125,39 @@ pub async fn plan(site: &Site, at: &StackAt<'_>, seed: &Seed, inputs: &Inputs) -
     })
 }
 
-fn plan_args(at: &StackAt<'_>, out: &Path, variables: Option<&Path>) -> Vec<OsString> {
+/// The destroy plan of a stack whose workspace was never made: asking the tool for one would make it. There is nothing
+/// in it that could be applied.
+fn nothing_to_destroy(at: &StackAt<'_>) -> Result<Planned, ToolError> {
+    let plan = Plan::default();
+    fs::create_dir_all(&at.attempt).map_err(ToolError::io("make a folder"))?;
+    let name = Path::new("plan.bin");
+    beneath::write(&at.attempt, name, &[], 0o600).map_err(ToolError::io("keep the plan file"))?;
+    let json = serde_json::json!({ "format_version": "1.2", "resource_changes": [], "output_changes": {} });
+    Ok(Planned {
+        file: at.attempt.join(name),
+        digest: digest(&[]),
+        content: plan.content(),
+        counts: plan.counts(),
+        json: PlanJson::new(json.to_string().into_bytes()),
+        text: format!(
+            "The workspace {:?} does not exist: there is nothing to destroy.",
+            at.stack.workspace
+        ),
+        outputs: BTreeMap::new(),
+        plan,
+        hidden: Secrets::default(),
+    })
+}
+
+fn plan_args(at: &StackAt<'_>, aim: Aim, out: &Path, variables: Option<&Path>) -> Vec<OsString> {
     let mut args: Vec<OsString> = vec!["plan".into(), "-input=false".into(), "-no-color".into()];
     // plans of several pull requests may run at once; only an apply takes the state lock
     args.push("-lock=false".into());
     // 2 instead of 0 where there are changes
     args.push("-detailed-exitcode".into());
+    if aim == Aim::Destroy {
+        args.push("-destroy".into());
+    }
     args.push(option("-out=", &out.join(OUT)));
     for file in &at.stack.var_files {
         args.push(option("-var-file=", &at.tree.join(file.as_str())));
@@ -178,34 +216,6 @@ async fn show(
     Ok(finished.stdout)
 }
 
-/// A workspace that does not exist would be planned as all new. Asked only where there was no state at all.
-async fn check_workspace(site: &Site, at: &StackAt<'_>, seed: &Seed, redactor: &Redactor) -> Result<(), ToolError> {
-    let workspace = &at.stack.workspace;
-    if workspace == "default" || at.kept_state(site).is_some() {
-        return Ok(());
-    }
-    let args = vec!["workspace".into(), "list".into(), "-no-color".into()];
-    let mut command = Command::new(Step::Workspace, &seed.installed.file, args, &seed.data_dir);
-    command.deadline = site.deadlines.init;
-    let finished = seed.beside(command).run(site, at).await?.expect(&[0], at, redactor)?;
-    match has_workspace(&String::from_utf8_lossy(&finished.stdout), workspace) {
-        true => Ok(()),
-        false => Err(ToolError::refused(
-            format!("the workspace {workspace:?} of stack {} does not exist", at.stack.name),
-            format!(
-                "correct its name, or make it with `{} workspace new {workspace}`",
-                seed.installed.tool.word()
-            ),
-        )),
-    }
-}
-
-/// Reads `* default\n  prod\n`: the current one is marked.
-fn has_workspace(list: &str, wanted: &str) -> bool {
-    let name = |line: &str| line.trim_start_matches("* ").trim().to_owned();
-    plain(list).lines().any(|line| name(line) == wanted)
-}
-
 /// What the tool printed, without the lines that only say how it got on.
 fn text(stdout: &[u8], redactor: &Redactor) -> String {
     let clean = plain(&String::from_utf8_lossy(stdout));
@@ -231,13 +241,6 @@ fn text(stdout: &[u8], redactor: &Redactor) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn workspaces_are_read_from_the_tools_list() {
-        let list = "* default\n  prod\n\n";
-        assert!(has_workspace(list, "prod") && has_workspace(list, "default"));
-        assert!(!has_workspace(list, "pro") && !has_workspace("", "prod"));
-    }
 
     #[test]
     fn progress_is_not_part_of_a_plan() {

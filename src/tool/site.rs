@@ -50,7 +50,7 @@ impl Default for Deadlines {
 pub struct Site {
     pub own: OwnBinary,
     pub tools: Tools,
-    /// Of it `seeds/`, `providers/` and `states/` are ours.
+    /// Of it `seeds/`, `providers/`, `states/` and `workspaces/` are ours.
     pub data: PathBuf,
     pub confine: Confine,
     /// The allow-listed part of the server's environment, for tools.
@@ -177,6 +177,10 @@ impl Site {
 
     pub(crate) fn seeds(&self) -> PathBuf {
         self.data.join("seeds")
+    }
+
+    pub(crate) fn workspaces(&self) -> PathBuf {
+        self.data.join("workspaces")
     }
 
     pub(crate) fn providers(&self) -> PathBuf {

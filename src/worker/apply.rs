@@ -6,6 +6,7 @@ use crate::domain::ids::{Attempt, PullId, RunId, StackName, StackRunId};
 use crate::domain::pull::PullState;
 use crate::domain::run::{Discovery, Run, StackEvent, StackRun, StackState};
 use crate::domain::state::State;
+use crate::git::fetch::Want;
 use crate::git::stack_tree::StackTree;
 use crate::process::supervise::{self, Found};
 use crate::store::artifact::ArtifactKind;
@@ -100,7 +101,7 @@ async fn prepared<'a>(
         return Err(gone());
     };
     let repository = worker.repository(state.id.repo).await?;
-    let checkout = place::checkout(worker, &repository, run.id, &found.tree).await?;
+    let checkout = place::checkout(worker, &repository, run.id, found, stack_run.aim).await?;
     let stop = tokio_util::sync::CancellationToken::new();
     let attempting = Attempting {
         repo: state.id.repo,
@@ -108,6 +109,7 @@ async fn prepared<'a>(
         origin: plan::origin(state),
         run,
         found,
+        aim: stack_run.aim,
         stack: &stack_run.stack,
         attempt,
         checkout,
@@ -185,7 +187,33 @@ async fn leave(worker: &Worker, ready: &Ready<'_>, claimed: &Claimed) -> Result<
     if pull.head.sha != ready.run.head {
         return Ok(Err("the pull request has a new head".to_owned()));
     }
+    if ready.stack_run.goes() && base_has_moved(ready).await? {
+        let why = format!(
+            "{} has moved since its destroy plan was made, and something may need it now: say `/plan`",
+            ready.run.base_ref
+        );
+        return Ok(Err(why));
+    }
     Ok(Ok(warranted))
+}
+
+/// Between the ticket and the act a stack that reads what goes, or has its state now, may have been merged.
+async fn base_has_moved(ready: &Ready<'_>) -> Result<bool, PlanError> {
+    let Discovery::Done(found) = &ready.run.discovery else {
+        return Ok(true);
+    };
+    let branch = Want::Branch(ready.run.base_ref.clone());
+    let fetched = ready.repository.fetch(std::slice::from_ref(&branch)).await?;
+    match fetched.tips.get(&branch) {
+        Some(tip) if *tip == found.base => Ok(false),
+        Some(tip) => Ok(!ready
+            .repository
+            .mirror
+            .changed_paths(&found.base, tip)
+            .await?
+            .is_empty()),
+        None => Ok(true),
+    }
 }
 
 async fn begin(worker: &Worker, ready: &Ready<'_>, claimed: &Claimed) -> Result<Result<Applied, String>, PlanError> {
@@ -265,7 +293,8 @@ async fn keep_outputs(
     let mut edges = ready.run.stacks.values().flat_map(|stack| &stack.edges);
     let takes =
         |edge: &Edge| !edge.outputs.is_empty() || matches!(edge.because, Because::Terragrunt { name: Some(_), .. });
-    if !edges.any(|edge| edge.upstream == *name && takes(edge)) {
+    // What is destroyed gives nothing on.
+    if ready.stack_run.goes() || !edges.any(|edge| edge.upstream == *name && takes(edge)) {
         return Ok(());
     }
     let seed = crate::tool::seed::prepare(worker.site(), &ready.at, None).await?;

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::event::{Discovered, Event};
+use crate::domain::graph::Edge;
 use crate::domain::ids::{Attempt, CommitSha, LockKey, PullId, RunId, StackName, TreeSha};
-use crate::domain::layout::{self, Stack, StateAt};
+use crate::domain::layout::{self, Deleted, Stack, StateAt};
 use crate::domain::located::Located;
 use crate::domain::rules::Rules;
-use crate::domain::run::{Failure, Found, Phase, StackRun, StackState};
+use crate::domain::run::{Aim, Failure, Found, Phase, StackRun, StackState};
 use crate::git::error::GitError;
 use crate::git::fetch::Want;
 use crate::git::merge::Merged;
@@ -141,7 +142,7 @@ fn found(worker: &Worker, discovered: layout::Discovered, base: CommitSha, tree:
         return Discovered::Failed(errors);
     }
     let names: BTreeSet<StackName> = selected.keys().cloned().collect();
-    let mut stacks = BTreeMap::new();
+    let mut stacks: BTreeMap<StackName, StackRun> = BTreeMap::new();
     let mut upstreams = BTreeMap::new();
     for (name, reasons) in selected {
         let Some(stack) = graph.stack(&name) else { continue };
@@ -166,6 +167,7 @@ fn found(worker: &Worker, discovered: layout::Discovered, base: CommitSha, tree:
         let keys: BTreeSet<LockKey> = stack.state.key().cloned().into_iter().collect();
         let after = graph.waits_for(&name, &names);
         let run = StackRun {
+            aim: Aim::Change,
             stack: stack.clone(),
             edges,
             after,
@@ -179,16 +181,63 @@ fn found(worker: &Worker, discovered: layout::Discovered, base: CommitSha, tree:
         };
         stacks.insert(name, run);
     }
+    let mut base_upstreams = BTreeMap::new();
+    let names = deleted.iter().map(|deleted| deleted.stack.name.clone()).collect();
+    for mut gone in deleted {
+        base_upstreams.append(&mut gone.upstreams);
+        let state = first_state(worker, &rules, &gone.stack, &gone.broken);
+        let run = to_be_destroyed(gone, &stacks, &base_upstreams, state);
+        stacks.insert(run.stack.name.clone(), run);
+    }
     let found = Found {
         base,
         tree,
         known: graph.stacks().len(),
         notices,
         rules,
-        deleted: deleted.into_iter().map(|deleted| deleted.stack.name).collect(),
+        deleted: names,
         upstreams,
+        base_upstreams,
     };
     Discovered::Found { found, stacks }
+}
+
+/// A stack that goes comes after whoever needed it at base, and after all that those come after; `stacks` has them.
+fn to_be_destroyed(
+    gone: Deleted,
+    stacks: &BTreeMap<StackName, StackRun>,
+    base_upstreams: &BTreeMap<StackName, Stack>,
+    state: StackState,
+) -> StackRun {
+    let Deleted {
+        stack,
+        reasons,
+        edges,
+        upstreams: _,
+        after: before,
+        broken: _,
+    } = gone;
+    let mut after = before.clone();
+    for name in &before {
+        after.extend(stacks.get(name).into_iter().flat_map(|run| run.after.iter().cloned()));
+    }
+    let key_of = |edge: &Edge| {
+        let upstream = base_upstreams.get(&edge.upstream)?;
+        Some((edge.upstream.clone(), BTreeSet::from([upstream.state.key()?.clone()])))
+    };
+    StackRun {
+        aim: Aim::Destroy,
+        keys: stack.state.key().cloned().into_iter().collect(),
+        upstream_keys: edges.iter().filter_map(key_of).collect(),
+        stack,
+        edges,
+        after,
+        reasons,
+        reviewed: None,
+        tried: false,
+        attempt: Attempt(0),
+        state,
+    }
 }
 
 fn first_state(worker: &Worker, rules: &Result<Rules, Vec<Located>>, stack: &Stack, broken: &[Located]) -> StackState {

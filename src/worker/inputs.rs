@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::graph::Because;
 use crate::domain::ids::{Attempt, StackName};
+use crate::domain::layout::Stack;
 use crate::domain::run::{StackRun, StackState};
 use crate::store::artifact::ArtifactKind;
 use crate::tool::output::{Output, PlannedOutput};
@@ -51,6 +52,9 @@ pub async fn given(
     attempting: &Attempting<'_>,
     stack_run: &StackRun,
 ) -> Result<Given, plan::PlanError> {
+    if stack_run.goes() {
+        return to_destroy(worker, repository, attempting, stack_run).await;
+    }
     let mut inputs = Inputs::default();
     let mut seen: BTreeMap<StackName, Known> = BTreeMap::new();
     for edge in &stack_run.edges {
@@ -82,10 +86,42 @@ pub async fn given(
                     place: edge.because.place().clone(),
                 });
             };
-            inputs.variables.insert(variable.clone(), output.value.clone());
-            if output.sensitive {
-                inputs.sensitive.insert(variable.clone());
-            }
+            give(&mut inputs, variable, output);
+        }
+    }
+    Ok(Given::Inputs(inputs))
+}
+
+fn give(inputs: &mut Inputs, variable: &str, output: &Output) {
+    inputs.variables.insert(variable.to_owned(), output.value.clone());
+    if output.sensitive {
+        inputs.sensitive.insert(variable.to_owned());
+    }
+}
+
+/// A stack that goes is given what the states of base's upstreams hold now: no apply of this run is waited for.
+async fn to_destroy(
+    worker: &Worker,
+    repository: &Repository,
+    attempting: &Attempting<'_>,
+    stack_run: &StackRun,
+) -> Result<Given, plan::PlanError> {
+    let mut inputs = Inputs {
+        aim: stack_run.aim,
+        ..Inputs::default()
+    };
+    for edge in stack_run.edges.iter().filter(|edge| !edge.outputs.is_empty()) {
+        let outputs = match attempting.definition(&edge.upstream) {
+            Some(upstream) => outputs_of(worker, repository, attempting, upstream).await?,
+            None => BTreeMap::new(),
+        };
+        for (output, variable) in &edge.outputs {
+            let value = outputs.get(output).ok_or_else(|| plan::PlanError::NoSuchOutput {
+                upstream: edge.upstream.clone(),
+                output: output.clone(),
+                place: edge.because.place().clone(),
+            })?;
+            give(&mut inputs, variable, value);
         }
     }
     Ok(Given::Inputs(inputs))
@@ -93,6 +129,10 @@ pub async fn given(
 
 /// Upstreams in the run whose changes are not applied yet: this plan reads what was applied last.
 pub fn reads_todays(attempting: &Attempting<'_>, stack_run: &StackRun) -> BTreeSet<StackName> {
+    // The end of a stack that goes does not rest on what this run makes of its upstreams.
+    if stack_run.goes() {
+        return BTreeSet::new();
+    }
     let direct: BTreeSet<&StackName> = stack_run.edges.iter().map(|edge| &edge.upstream).collect();
     direct
         .into_iter()
@@ -153,17 +193,6 @@ async fn asked(
         return Ok(Known::NeverApplied);
     };
     let run = attempting.run.id;
-    let upstream = Attempting {
-        repo: attempting.repo,
-        author: attempting.author,
-        origin: attempting.origin,
-        run: attempting.run,
-        found: attempting.found,
-        stack,
-        attempt: attempting.attempt,
-        checkout: attempting.checkout.clone(),
-        stop: attempting.stop.clone(),
-    };
     // Once per run and last apply of that state: its fence stands for the attempt, which an upstream outside has not.
     let fences = attempting
         .run
@@ -181,16 +210,38 @@ async fn asked(
     if known && let Some(outputs) = shelf::get::<BTreeMap<String, Output>>(worker, ArtifactKind::Outputs, &key).await? {
         return Ok(Known::Outputs(outputs));
     }
-    let reader = &attempting.stack.name;
-    let tree = place::upstream_tree(worker, &attempting.checkout, run, reader, stack);
-    tree.lay().await?;
-    let at = upstream.upstream_at(worker, &tree, reader);
-    let token = plan::module_token(worker, repository, attempting.author, stack).await?;
-    let seed = crate::tool::seed::prepare(worker.site(), &at, token.as_ref()).await?;
-    let outputs = crate::tool::output::outputs(worker.site(), &at, &seed).await?;
+    let outputs = outputs_of(worker, repository, attempting, stack).await?;
     shelf::put(worker, ArtifactKind::Outputs, &key, &outputs).await?;
     match outputs.is_empty() {
         true => Ok(Known::NeverApplied),
         false => Ok(Known::Outputs(outputs)),
     }
+}
+
+/// What an upstream's state holds now.
+async fn outputs_of(
+    worker: &Worker,
+    repository: &Repository,
+    attempting: &Attempting<'_>,
+    stack: &Stack,
+) -> Result<BTreeMap<String, Output>, plan::PlanError> {
+    let upstream = Attempting {
+        repo: attempting.repo,
+        author: attempting.author,
+        origin: attempting.origin,
+        run: attempting.run,
+        found: attempting.found,
+        aim: attempting.aim,
+        stack,
+        attempt: attempting.attempt,
+        checkout: attempting.checkout.clone(),
+        stop: attempting.stop.clone(),
+    };
+    let reader = &attempting.stack.name;
+    let tree = place::upstream_tree(worker, &attempting.checkout, attempting.run.id, reader, stack);
+    tree.lay().await?;
+    let at = upstream.upstream_at(worker, &tree, reader);
+    let token = plan::module_token(worker, repository, attempting.author, stack).await?;
+    let seed = crate::tool::seed::prepare(worker.site(), &at, token.as_ref()).await?;
+    Ok(crate::tool::output::outputs(worker.site(), &at, &seed).await?)
 }

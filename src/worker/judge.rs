@@ -5,13 +5,13 @@ use crate::domain::layout::Stack;
 use crate::domain::plan::PlanJson;
 use crate::domain::pull::PullNow;
 use crate::domain::rules::Rules;
-use crate::domain::run::{Found, Run};
+use crate::domain::run::{Aim, Found, Run};
 use crate::domain::verdict::Verdict;
 use crate::git::error::GitError;
 use crate::git::listing::BlobLimits;
 use crate::policy;
 use crate::policy::bundle::{Bundle, Directory};
-use crate::policy::input::{Input, PhaseInput, PullInput, RunInput, RunKindInput, StackInput};
+use crate::policy::input::{Input, PhaseInput, PlanKindInput, PullInput, RunInput, RunKindInput, StackInput};
 use crate::worker::Worker;
 use crate::worker::repository::Repository;
 
@@ -69,6 +69,7 @@ pub struct Case<'a> {
     pub run: &'a Run,
     pub found: &'a Found,
     pub stack: &'a Stack,
+    pub aim: Aim,
     pub phase: PhaseInput,
     pub plan: PlanJson,
 }
@@ -83,11 +84,16 @@ pub async fn judge(worker: &Worker, bundle: &Bundle, case: Case<'_>) -> Verdict 
         run,
         found,
         stack,
+        aim,
         phase,
         plan,
     } = case;
     let input = Input {
         plan,
+        plan_kind: match aim {
+            Aim::Change => PlanKindInput::Final,
+            Aim::Destroy => PlanKindInput::Destroy,
+        },
         stack: StackInput {
             name: stack.name.clone(),
             dir: stack.dir.clone(),

@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::graph::Because;
-use crate::domain::ids::{Attempt, Login, RepoId, RepoPath, RunId, StackName, TreeSha};
+use crate::domain::ids::{Attempt, Login, RepoId, RepoPath, RunId, StackName};
 use crate::domain::layout::{Stack, StateAt};
-use crate::domain::run::{Found, Run};
+use crate::domain::run::{Aim, Found, Run};
 use crate::git::error::GitError;
 use crate::git::stack_tree::StackTree;
 use crate::tool::site::{LocalUpstream, Origin, StackAt};
@@ -46,18 +46,23 @@ pub fn attempt_dir(worker: &Worker, run: RunId, stack: &StackName, attempt: Atte
     stack_dir(worker, run, stack).join(format!("attempt-{attempt}"))
 }
 
-/// The run's checkout, made if it is not there.
+/// The run's checkout for this aim, made if it is not there: what goes is described by base alone.
 pub async fn checkout(
     worker: &Worker,
     repository: &Repository,
     run: RunId,
-    tree: &TreeSha,
+    found: &Found,
+    aim: Aim,
 ) -> Result<PathBuf, GitError> {
+    let (folder, tree) = match aim {
+        Aim::Change => ("checkout", found.tree.clone()),
+        Aim::Destroy => ("base", repository.mirror.tree_of(&found.base).await?),
+    };
     let gate = worker.inner.checkouts.of(run);
     let _turn = gate.lock().await;
     repository
         .mirror
-        .checkout(&run_dir(worker, run).join("checkout"), tree)
+        .checkout(&run_dir(worker, run).join(folder), &tree)
         .await
 }
 
@@ -109,6 +114,7 @@ pub struct Attempting<'a> {
     pub origin: Origin,
     pub run: &'a Run,
     pub found: &'a Found,
+    pub aim: Aim,
     pub stack: &'a Stack,
     pub attempt: Attempt,
     pub checkout: PathBuf,
@@ -168,12 +174,16 @@ impl<'a> Attempting<'a> {
             .collect()
     }
 
-    /// A stack of the run, or a direct upstream outside it.
+    /// A stack of the run, or a direct upstream outside it; of base where the stack itself is base's.
     pub fn definition(&self, name: &StackName) -> Option<&'a Stack> {
-        self.run
-            .stacks
-            .get(name)
-            .map(|run| &run.stack)
-            .or_else(|| self.found.upstreams.get(name))
+        match self.aim {
+            Aim::Change => self
+                .run
+                .stacks
+                .get(name)
+                .map(|run| &run.stack)
+                .or_else(|| self.found.upstreams.get(name)),
+            Aim::Destroy => self.found.base_upstreams.get(name),
+        }
     }
 }

@@ -6,13 +6,13 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::event::Event;
-use crate::domain::ids::{Attempt, Login, PullId, StackName, StackRunId};
+use crate::domain::ids::{Attempt, LockKey, Login, PullId, StackName, StackRunId};
 use crate::domain::layout::Stack;
 use crate::domain::located::{Located, Place};
 use crate::domain::plan::PlanSummary;
 use crate::domain::plan::change::Plan;
 use crate::domain::plan::compare::{Between, Comparison, compare};
-use crate::domain::run::{Compared, Discovery, Failure, StackEvent, StackRun, StackState};
+use crate::domain::run::{Compared, Discovery, Failure, Run, StackEvent, StackRun, StackState};
 use crate::domain::state::State;
 use crate::domain::verdict::{Effect, Finding, Verdict};
 use crate::git::error::GitError;
@@ -124,13 +124,14 @@ async fn planned(
         return Ok(gone());
     };
     let repository = worker.repository(state.id.repo).await?;
-    let checkout = place::checkout(worker, &repository, run.id, &found.tree).await?;
+    let checkout = place::checkout(worker, &repository, run.id, found, stack_run.aim).await?;
     let attempting = Attempting {
         repo: state.id.repo,
         author: author(state),
         origin: origin(state),
         run,
         found,
+        aim: stack_run.aim,
         stack: &stack_run.stack,
         attempt,
         checkout,
@@ -159,6 +160,7 @@ async fn planned(
     }
     let seed = crate::tool::seed::prepare(worker.site(), &place, token.as_ref()).await?;
     one_stack_per_state(run, &at.stack, &seed.keys)?;
+    the_state_that_was_found(stack_run, &seed.keys)?;
     let given = match early {
         Some(given) => given,
         None => inputs::given(worker, &repository, &attempting, stack_run).await?,
@@ -194,6 +196,7 @@ async fn planned(
                 run,
                 found,
                 stack: &stack_run.stack,
+                aim: stack_run.aim,
                 phase,
                 plan: made_plan.json.clone(),
             };
@@ -301,25 +304,47 @@ async fn compared(
     })
 }
 
-/// Two stacks of the run on one state, which only the seeds could tell.
-fn one_stack_per_state(
-    run: &crate::domain::run::Run,
-    name: &StackName,
-    keys: &BTreeSet<crate::domain::ids::LockKey>,
-) -> Result<(), PlanError> {
+/// Two stacks of the run on one state, which only the seeds could tell; also one that goes and one that stays.
+fn one_stack_per_state(run: &Run, name: &StackName, keys: &BTreeSet<LockKey>) -> Result<(), PlanError> {
     let other = run
         .stacks
         .iter()
         .find(|(other, stack)| *other != name && !stack.keys.is_disjoint(keys));
-    match other {
-        None => Ok(()),
-        Some((other, _)) => {
-            let problem = format!("{name} and {other} have one state between them");
-            Err(PlanError::Refused(
-                Located::nowhere(problem).hint("give each its own backend key or workspace"),
-            ))
-        }
+    let Some((other, of_other)) = other else {
+        return Ok(());
+    };
+    let defined_at = |stack: &StackRun| stack.stack.defined_at.clone();
+    let line = defined_at(of_other).map_or_else(String::new, |place| format!(" ({place})"));
+    let problem = format!("{name} and {other}{line} have one state between them");
+    let own = run.stacks.get(name).and_then(defined_at);
+    Err(refused_at(own, problem, "give each its own backend key or workspace"))
+}
+
+fn refused_at(place: Option<Place>, problem: String, hint: &str) -> PlanError {
+    PlanError::Refused(match place {
+        Some(place) => Located::at(place, problem).hint(hint),
+        None => Located::nowhere(problem).hint(hint),
+    })
+}
+
+/// That nobody else has the state of a stack that goes was found out for the state that the files name: if the seed
+/// names another, nobody knows whose it is.
+fn the_state_that_was_found(stack_run: &StackRun, keys: &BTreeSet<LockKey>) -> Result<(), PlanError> {
+    if !stack_run.goes() || stack_run.keys == *keys {
+        return Ok(());
     }
+    let list = |keys: &BTreeSet<LockKey>| {
+        let keys: Vec<&str> = keys.iter().map(LockKey::as_str).collect();
+        keys.join(", ")
+    };
+    let problem = format!(
+        "the backend of {} is {}, and its files seemed to say {}: nothing is destroyed in a state that may be another's",
+        stack_run.stack.name,
+        list(keys),
+        list(&stack_run.keys)
+    );
+    let hint = "write the backend's configuration so that it can be read";
+    Err(refused_at(stack_run.stack.defined_at.clone(), problem, hint))
 }
 
 /// Where its code comes from.

@@ -404,3 +404,70 @@ async fn a_supervisor_that_dies_as_it_starts_leaves_a_lost_apply() {
     assert!(reply.contains("Nobody knows"), "{reply}");
     assert_eq!(world.applied(), applied);
 }
+
+/// A stack whose end leaves a line outside, and waits as long as `hold-apply` is there.
+fn leaving(outside: &Path, value: &str) -> (String, String) {
+    let outside = outside.display();
+    let text = format!(
+        r#"terraform {{
+  backend "local" {{}}
+}}
+resource "terraform_data" "this" {{
+  input = "{value}"
+  provisioner "local-exec" {{
+    when    = destroy
+    command = <<-EOT
+      echo 'old gone' >> '{outside}/applied'
+      i=0
+      while [ -e '{outside}/hold-apply' ] && [ $i -lt 300 ]; do sleep 0.1; i=$((i+1)); done
+    EOT
+  }}
+}}
+"#
+    );
+    ("old/main.tf".to_owned(), text)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_destroy_goes_on_without_the_server_and_is_not_repeated() {
+    let mut world = Served::new(|outside| vec![leaving(outside, "none")]).await;
+    world.start(None).await;
+    let made = world.open("made", &[leaving(&world.path("outside"), "made")]).await;
+    world.checked(made, "success success action_required").await;
+    world.approved(made).await;
+    world.comment(made, "alice", "/apply").await;
+    world.checked(made, "success success success").await;
+    world.sim.merge(REPO, made, "bob", Method::Merge).await.expect("merged");
+    world.quiet().await;
+
+    let changes = [lockkeeper::sim::control::delete("old/main.tf")];
+    let committed = world.sim.commit(REPO, "gone", "alice", "remove", &changes).await;
+    committed.expect("a commit");
+    let opened = lockkeeper::sim::control::OpenPull::new("a removal", "gone");
+    let gone = world
+        .sim
+        .open_pull(REPO, "alice", opened)
+        .await
+        .expect("a pull request");
+    world.checked(gone, "success success action_required").await;
+    world.approved(gone).await;
+    world.hold("hold-apply");
+    world.comment(gone, "alice", "/apply old").await;
+    world
+        .until("old is being destroyed", async || {
+            let applied = world.applied();
+            (!applied.is_empty()).then_some(()).ok_or("not yet".to_owned())
+        })
+        .await;
+    world.kill().await;
+    world.start(None).await;
+    world.let_go("hold-apply");
+    world.checked(gone, "success success success").await;
+    world.nothing_is_there_twice(gone, 1).await;
+    world.applied_once("gone", &["old"]);
+    assert!(
+        world.reply(gone).await.contains("destroyed"),
+        "{}",
+        world.reply(gone).await
+    );
+}

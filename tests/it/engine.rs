@@ -3,6 +3,7 @@
 
 mod approvals;
 mod commands;
+mod gone;
 mod life;
 mod many;
 mod shown;

@@ -8,7 +8,7 @@ use lockkeeper::domain::ids::{RepoPath, StackName, Timestamp};
 use lockkeeper::domain::plan::PlanJson;
 use lockkeeper::domain::verdict::{Effect, Verdict};
 use lockkeeper::policy::bundle::{Bundle, Directory};
-use lockkeeper::policy::input::{Input, PhaseInput, RunInput, RunKindInput, StackInput};
+use lockkeeper::policy::input::{Input, PhaseInput, PlanKindInput, RunInput, RunKindInput, StackInput};
 use lockkeeper::policy::limits::Limits;
 use lockkeeper::policy::{judge, trial};
 use lockkeeper::process::OwnBinary;
@@ -19,6 +19,7 @@ fn own() -> OwnBinary {
 
 fn input(plan: impl Into<Vec<u8>>) -> Input {
     Input {
+        plan_kind: PlanKindInput::Final,
         plan: PlanJson::new(plan.into()),
         stack: StackInput {
             name: StackName::parse("app").expect("a name"),

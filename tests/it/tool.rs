@@ -11,6 +11,7 @@ use lockkeeper::domain::ids::{LockKey, RepoId, RepoPath, StackName};
 use lockkeeper::domain::layout::{Constraint, GitModule, ReadSet, Stack, StateAt, Tool};
 use lockkeeper::domain::located::Place as At;
 use lockkeeper::domain::plan::compare::{Between, Comparison, compare};
+use lockkeeper::domain::run::Aim;
 use lockkeeper::process::OwnBinary;
 use lockkeeper::process::confine::Confine;
 use lockkeeper::tool::apply::{Adopted, Applied, ApplyOrder, adopt, apply};
@@ -477,6 +478,7 @@ async fn variables_come_from_files_and_from_upstreams_and_secrets_are_nowhere() 
         let seed = prepare(&world.site, &at.at(), None).await.expect("a seed");
         let inputs = Inputs {
             units: BTreeMap::new(),
+            aim: Default::default(),
             variables: BTreeMap::from([
                 ("password".to_owned(), json!("hunter2hunter2")),
                 ("token".to_owned(), json!("tok-12345678")),
@@ -636,6 +638,7 @@ async fn an_apply_cannot_write_the_seed_the_checkout_or_another_state() {
         prepare(&world.site, &at.at(), None).await.expect("a seed");
         let inputs = Inputs {
             units: BTreeMap::new(),
+            aim: Default::default(),
             variables: BTreeMap::from([("at".to_owned(), json!(target))]),
             sensitive: BTreeSet::new(),
         };
@@ -1023,5 +1026,84 @@ async fn a_private_module_is_fetched_with_a_token_that_nothing_else_sees() {
         for dir in [&at.attempt, &at.scratch, &world.site.data, &at.tree] {
             assert_eq!(files_with(dir, "ghs_very_secret_token"), Vec::<PathBuf>::new());
         }
+    }
+}
+
+#[tokio::test]
+async fn a_destroy_plan_takes_everything_and_then_nothing() {
+    for tool in tools() {
+        let world = World::new(tool);
+        world.write("net/main.tf", NET);
+        world.apply_now("net").await;
+        let at = world.attempt(world.stack("net"));
+        let seed = prepare(&world.site, &at.at(), None).await.expect("a seed");
+        let inputs = Inputs {
+            aim: Aim::Destroy,
+            ..Inputs::default()
+        };
+        let planned = plan(&world.site, &at.at(), &seed, &inputs).await.expect("a plan");
+        let counts = planned.counts;
+        assert!(counts.destroy > 0 && counts.add + counts.change == 0, "{counts:?}");
+        assert!(planned.text.contains("will be destroyed"), "{}", planned.text);
+        assert!(matches!(
+            world.applied(&at, &seed, &planned).await,
+            Applied::Done { .. }
+        ));
+
+        let at = world.attempt(world.stack("net"));
+        let seed = prepare(&world.site, &at.at(), None).await.expect("a seed");
+        let again = plan(&world.site, &at.at(), &seed, &inputs).await.expect("a plan");
+        assert!(again.counts.is_empty(), "{:?}", again.counts);
+    }
+}
+
+#[tokio::test]
+async fn a_workspace_that_does_not_exist_is_located_and_has_nothing_to_destroy() {
+    for tool in tools() {
+        let mut world = World::new(tool);
+        let states = world.root().join("states");
+        fs::create_dir_all(states.join("workspaces/prod")).expect("a folder");
+        world.site.write = vec![states.clone()];
+        let (file, dir) = (states.join("net.tfstate"), states.join("workspaces"));
+        let backend = format!(
+            "terraform {{\n  backend \"local\" {{\n    path = \"{}\"\n    workspace_dir = \"{}\"\n  }}\n}}\n{NET}",
+            file.display(),
+            dir.display()
+        );
+        world.write("net/main.tf", &backend);
+        let stack = |workspace: &str| {
+            let mut stack = world.stack("net");
+            stack.workspace = workspace.to_owned();
+            let file = file.to_string_lossy().into_owned();
+            let key = LockKey::parse(&format!("local:{file}:{workspace}")).expect("a key");
+            stack.state = StateAt::Absolute { file, key };
+            stack.defined_at = Some(At::line(RepoPath::parse("lockkeeper.yaml").expect("a path"), 4));
+            stack
+        };
+        let at = world.attempt(stack("typo"));
+        let (why, sentence) = world.refusal(&at).await;
+        assert!(
+            sentence.starts_with("the workspace \"typo\" of stack net does not exist; correct its name"),
+            "{sentence}"
+        );
+        let located = why.failure().located;
+        let places: Vec<String> = located
+            .iter()
+            .filter_map(|located| Some(located.place.as_ref()?.to_string()))
+            .collect();
+        assert_eq!(places, ["lockkeeper.yaml:4"]);
+        assert!(!dir.join("typo").exists(), "nobody made it");
+
+        let seed = prepare(&world.site, &at.at(), None).await.expect("a seed");
+        let inputs = Inputs {
+            aim: Aim::Destroy,
+            ..Inputs::default()
+        };
+        let planned = plan(&world.site, &at.at(), &seed, &inputs).await.expect("a plan");
+        assert!(planned.counts.is_empty(), "{:?}", planned.counts);
+        assert!(!dir.join("typo").exists(), "nor did the destroy plan make it");
+        let at = world.attempt(stack("prod"));
+        let (_, planned) = world.planned(&at).await;
+        assert!(planned.counts.add > 0, "the one that exists is planned");
     }
 }

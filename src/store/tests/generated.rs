@@ -14,7 +14,9 @@ use crate::domain::plan::{Counts, Difference, PlanSummary};
 use crate::domain::pull::{Head, PullNow, PullState};
 use crate::domain::refusal::Refusal;
 use crate::domain::rules::Rules;
-use crate::domain::run::{Compared, Discovery, Failure, Found, Phase, Run, RunEnd, StackEvent, StackRun, StackState};
+use crate::domain::run::{
+    Aim, Compared, Discovery, Failure, Found, Phase, Run, RunEnd, StackEvent, StackRun, StackState,
+};
 use crate::domain::state::{AppliedHere, Asked, Holder, Lock, Outcome, Shown, State, Ticket, TicketParts};
 use crate::domain::verdict::{Effect, Finding, Verdict};
 use crate::store::tests::{command_id, content, key, login, plan_summary, pull, run_id, sha, stack_name, ticket_id};
@@ -222,6 +224,7 @@ impl Draw {
             ..self.definition()
         };
         StackRun {
+            aim: self.aim(),
             stack,
             edges: vec![edge],
             after: BTreeSet::from([self.stack()]),
@@ -232,6 +235,13 @@ impl Draw {
             tried: self.often(),
             attempt: Attempt(self.number()),
             state: self.stack_state(),
+        }
+    }
+
+    fn aim(&mut self) -> Aim {
+        match self.often() {
+            true => Aim::Change,
+            false => Aim::Destroy,
         }
     }
 
@@ -252,6 +262,7 @@ impl Draw {
                 },
                 deleted: BTreeSet::from([self.stack()]),
                 upstreams: BTreeMap::from([(self.stack(), self.definition())]),
+                base_upstreams: BTreeMap::from([(self.stack(), self.definition())]),
             }),
         }
     }
@@ -362,6 +373,7 @@ impl Draw {
             };
             state.pull.shown.entry(self.stack()).or_default().push(shown);
             let applied = AppliedHere {
+                aim: self.aim(),
                 head: self.commit(),
                 at,
                 by: login("c"),

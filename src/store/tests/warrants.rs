@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::domain::ids::{Attempt, Fence, StackRunId};
 use crate::domain::job::{Job, Work};
-use crate::domain::run::{Discovery, Run, StackRun, StackState};
+use crate::domain::run::{Aim, Discovery, Run, StackRun, StackState};
 use crate::domain::state::{Holder, Lock, State, Ticket, TicketParts};
 use crate::store::tests::generated::Draw;
 use crate::store::tests::{
@@ -32,6 +32,7 @@ fn stack_run() -> StackRun {
         .next()
         .expect("drawn until there is one");
     StackRun {
+        aim: Aim::Change,
         keys: [key("s3:a"), key("s3:b")].into(),
         state: StackState::Applying {
             ticket: ticket_id(1),

@@ -11,6 +11,7 @@ use super::world::{Def, Fate, PLAIN, World, canal, key_of};
 enum Happens {
     Push(i64, u8),
     Revert(i64, u8),
+    Remove(i64, u8),
     UpdateBranch(i64),
     Approve(i64, u8),
     RequestChanges(i64, u8),
@@ -48,6 +49,7 @@ fn happens() -> impl Strategy<Value = Happens> {
     prop_oneof![
         2 => (pull(), n()).prop_map(|(p, s)| Happens::Push(p, s)),
         1 => (pull(), n()).prop_map(|(p, s)| Happens::Revert(p, s)),
+        1 => (pull(), n()).prop_map(|(p, s)| Happens::Remove(p, s)),
         1 => pull().prop_map(Happens::UpdateBranch),
         6 => (pull(), n()).prop_map(|(p, w)| Happens::Approve(p, w)),
         1 => (pull(), n()).prop_map(|(p, w)| Happens::RequestChanges(p, w)),
@@ -139,6 +141,7 @@ fn happen(world: &mut World, what: &Happens) {
             world.push(number, by, &[stack(at)]);
         }
         Happens::Revert(number, at) if open(world, number) => world.revert(number, stack(at)),
+        Happens::Remove(number, at) if open(world, number) => world.remove(number, &[stack(at)]),
         Happens::UpdateBranch(number) if open(world, number) => world.update_branch(number),
         Happens::Approve(number, who) => {
             world.now += 1000;
@@ -247,16 +250,21 @@ fn end(world: &mut World) {
     world.check_rest();
 }
 
+/// What no pull request holds, or one destroyed and did not merge, is applied by hand.
+fn by_hand(world: &mut World) {
+    for def in world.defs.clone() {
+        let real = world.real.entry(key_of(def.name)).or_insert(1);
+        *real = (*real).max(1);
+    }
+}
+
 /// A person can always get to the end: from wherever they are, everything is unlocked, approved and applied.
 fn get_out(world: &mut World) {
     world.alive = false;
     world.fates.clear();
     world.denied.clear();
     world.unreachable = 0;
-    // What no open pull request holds was applied by hand.
-    for def in world.defs.clone() {
-        world.real.entry(key_of(def.name)).or_insert(1);
-    }
+    by_hand(world);
     for number in 1..=PULLS {
         let state = world.state(number);
         let lost: Vec<String> = state
@@ -276,7 +284,19 @@ fn get_out(world: &mut World) {
         if world.pulls[&number].state != PullState::Open {
             continue;
         }
-        world.pull(number).draft = false;
+        // A stack whose state only its seed tells cannot be destroyed: whoever removed it brings it back.
+        let untold: Vec<&'static str> = world
+            .defs
+            .iter()
+            .filter(|def| def.late_key)
+            .map(|def| def.name)
+            .collect();
+        let pull = world.pull(number);
+        pull.draft = false;
+        if untold.iter().any(|stack| pull.sets.get(stack) == Some(&0)) {
+            pull.sets.retain(|stack, value| *value > 0 || !untold.contains(stack));
+            world.push(number, "author", &[]);
+        }
         world.moved(number);
         world.settle();
         world.told(number, "maintainer", "/plan");
@@ -300,8 +320,17 @@ fn get_out(world: &mut World) {
                 world.told(number, "writer", &format!("/plan {}", held.join(" ")));
                 continue;
             }
-            let outcome = world.told(number, "writer", "/apply");
+            let mut outcome = world.told(number, "writer", "/apply");
             said.push(outcome.clone());
+            // What goes has to be named, and what comes first along with it.
+            while let Some(command) = outcome
+                .split('`')
+                .find(|part| part.starts_with("/apply "))
+                .map(str::to_owned)
+            {
+                outcome = world.told(number, "writer", &command);
+                said.push(outcome.clone());
+            }
             if outcome == "nothing to apply" {
                 break;
             }
@@ -314,6 +343,7 @@ fn get_out(world: &mut World) {
         );
         world.close(number);
         world.settle();
+        by_hand(world);
     }
     world.check_rest();
     assert!(world.locks.values().all(|lock| lock.applying.is_none()));

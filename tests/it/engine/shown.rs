@@ -170,6 +170,36 @@ fn applied_and_then_closed() {
 }
 
 #[test]
+fn what_goes() {
+    let mut world = World::new(canal());
+    world.open(1, &["app"]);
+    world.settle();
+    world.remove(1, &["dns"]);
+    world.settle();
+    world.approve(1);
+    let mut scenes = vec![all(&world)];
+    for command in ["/apply", "/apply", "/apply dns"] {
+        world.told(1, "writer", command);
+        scenes.push(all(&world));
+    }
+    world.close(1);
+    world.settle();
+    scenes.push(all(&world));
+    insta::assert_snapshot!(scenes.join("\n\n~~~~~~~~~~~~~~~~\n\n"));
+}
+
+#[test]
+fn what_goes_and_was_merged_before() {
+    let mut world = World::new(canal());
+    world.open(1, &[]);
+    world.remove(1, &["dns"]);
+    world.settle();
+    world.merge(1);
+    world.settle();
+    insta::assert_snapshot!(all(&world));
+}
+
+#[test]
 fn half_applied_and_then_merged() {
     let mut world = opened(&["network"]);
     world.approve(1);

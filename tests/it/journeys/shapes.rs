@@ -35,35 +35,6 @@ async fn a_pull_request_adds_a_stack_together_with_its_edge() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_removed_stack_is_named_and_nothing_is_destroyed() {
-    let world = World::new().await;
-    world.deploy(&[("dns/main.tf", &module("example.org", None))], 1).await;
-    world.remove("gone", "alice", &["dns/main.tf"]).await;
-    let pull = world.pull("gone", "main").await;
-    assert_eq!(
-        pull.checks().await,
-        "success success success",
-        "{}",
-        pull.status().await
-    );
-    let status = pull.status().await;
-    assert!(status.contains("Removed here: `dns`"), "{status}");
-    assert!(world.state_of("example.org").is_some());
-    world.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stack_that_something_still_reads_cannot_be_removed_unnoticed() {
-    let world = World::new().await;
-    world.remove("gone", "alice", &["network/main.tf"]).await;
-    let pull = world.pull("gone", "main").await;
-    let status = pull.status().await;
-    assert!(pull.checks().await.starts_with("failure"), "{status}");
-    assert!(status.contains("cluster") && status.contains("network"), "{status}");
-    world.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exclusion_takes_effect_after_the_merge() {
     let world = World::new().await;
     let pull = world

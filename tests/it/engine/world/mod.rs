@@ -48,7 +48,7 @@ pub const PLAIN: Def = Def {
     deferred: false,
 };
 
-/// What every stack holds in one tree: a number stands for its configuration.
+/// What every stack holds in one tree: a number stands for its configuration, and 0 for none: its files are gone.
 pub type Tree = BTreeMap<&'static str, u64>;
 
 /// One pull request as GitHub has it.
@@ -267,15 +267,23 @@ impl World {
         self.branches[branch].commits.last().expect("never empty").clone()
     }
 
-    /// What a stack would hold after an apply.
+    /// What a stack would hold after an apply; nothing, where its files are gone.
     pub fn target(&self, def: &Def, tree: &Tree) -> u64 {
         let own = tree.get(def.name).copied().unwrap_or(0) * 1000;
-        let read: u64 = def
-            .needs
-            .iter()
+        if own == 0 {
+            return 0;
+        }
+        let read: u64 = self
+            .needs(def, tree)
             .map(|up| self.real.get(&key_of(up)).copied().unwrap_or(0))
             .sum();
         own + if def.reads { read % 997 } else { 0 }
+    }
+
+    /// Its direct upstreams in a tree: whoever reads what goes reads it no more.
+    pub fn needs<'a>(&self, def: &'a Def, tree: &'a Tree) -> impl Iterator<Item = &'static str> + use<'a> {
+        let there = |up: &&&'static str| tree.get(**up).is_some_and(|value| *value > 0);
+        def.needs.iter().filter(there).copied()
     }
 
     pub fn state(&self, number: i64) -> State {

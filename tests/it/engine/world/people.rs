@@ -60,6 +60,13 @@ impl World {
         self.tell(number, Event::Pull(PullEvent::Pushed { by, head }));
     }
 
+    /// A commit that removes a stack's files.
+    pub fn remove(&mut self, number: i64, stacks: &[&'static str]) {
+        let sets = &mut self.pull(number).sets;
+        sets.extend(stacks.iter().map(|stack| (*stack, 0)));
+        self.push(number, "author", &[]);
+    }
+
     /// A commit that takes a stack out of the pull request again.
     pub fn revert(&mut self, number: i64, stack: &'static str) {
         self.pull(number).sets.remove(stack);

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use lockkeeper::domain::command::{Command, Selector};
 use lockkeeper::domain::event::Event;
 use lockkeeper::domain::ids::{Fence, LockKey, StackName, StackRunId, TicketId};
 use lockkeeper::domain::job::Work;
 use lockkeeper::domain::plan::PlanSummary;
 use lockkeeper::domain::pull::{PullState, Review, ReviewKind};
 use lockkeeper::domain::rules::Requirement;
-use lockkeeper::domain::run::{Compared, StackEvent, StackRun, StackState};
+use lockkeeper::domain::run::{Compared, Discovery, StackEvent, StackRun, StackState};
 use lockkeeper::domain::state::State;
 use lockkeeper::engine::Step;
 use lockkeeper::engine::answers::Answers;
@@ -197,6 +198,21 @@ impl World {
             );
         }
         let run = &after.runs[&ticket.run()];
+        let going = ticket.stacks().keys().filter(|stack| run.stacks[*stack].goes());
+        for stack in going.clone() {
+            let Some(Command::Apply { select }) = &after.commands[ticket.command()].command else {
+                panic!("a ticket without an /apply");
+            };
+            assert!(
+                select.contains(&Selector::Name(stack.clone())),
+                "{stack} is destroyed and nobody named it"
+            );
+        }
+        if let (Some(first), Discovery::Done(found)) = (going.clone().next(), &run.discovery) {
+            let (_, tip) = self.tip(pull.base_ref);
+            let moved = self.moved_since(pull.base_ref, &found.base, &tip);
+            assert!(moved.is_empty(), "{first} is destroyed on an old base: {moved:?}");
+        }
         for stack in ticket.stacks().keys() {
             let reviewed = run.stacks[stack].reviewed.as_ref();
             assert!(

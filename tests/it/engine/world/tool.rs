@@ -9,10 +9,10 @@ use lockkeeper::domain::job::Work;
 use lockkeeper::domain::located::Place;
 use lockkeeper::domain::plan::{Counts, Difference, PlanSummary};
 use lockkeeper::domain::pull::PullState;
-use lockkeeper::domain::run::{Compared, Failure, Found, Phase, StackEvent, StackRun, StackState};
+use lockkeeper::domain::run::{Aim, Compared, Failure, Found, Phase, StackEvent, StackRun, StackState};
 use lockkeeper::domain::verdict::{Effect, Finding, Verdict};
 
-use super::{Fate, Made, Running, World, content, definition, id, key_of, name, path};
+use super::{Fate, Made, Running, Tree, World, content, definition, id, key_of, name, path};
 
 impl World {
     pub fn start(&mut self, at: usize) {
@@ -98,20 +98,36 @@ impl World {
             .copied()
             .expect("a branch");
         let (base, mut tree) = self.tip(branch);
-        let sets = self.pulls[&number].heads[&opened.head].clone();
-        let mut selected: BTreeSet<&'static str> = sets.keys().copied().collect();
-        tree.extend(sets);
-        while let Some(more) = self
-            .defs
+        let mut sets = self.pulls[&number].heads[&opened.head].clone();
+        let there = |tree: &Tree, stack: &str| tree.get(stack).is_some_and(|value| *value > 0);
+        // What base does not have either cannot go.
+        sets.retain(|stack, value| *value > 0 || there(&tree, stack));
+        let gone: BTreeSet<&'static str> = sets
             .iter()
-            .find(|def| !selected.contains(def.name) && def.needs.iter().any(|up| selected.contains(up)))
-        {
+            .filter(|(_, value)| **value == 0)
+            .map(|(stack, _)| *stack)
+            .collect();
+        let mut selected: BTreeSet<&'static str> = sets.keys().copied().collect();
+        let at_base = tree.clone();
+        tree.extend(sets);
+        while let Some(more) = self.defs.iter().find(|def| {
+            let reached = self
+                .needs(def, &at_base)
+                .chain(self.needs(def, &tree))
+                .any(|up| selected.contains(up));
+            !selected.contains(def.name) && reached && there(&tree, def.name)
+        }) {
             selected.insert(more.name);
         }
-        let stacks = selected
+        let staying: BTreeSet<&'static str> = selected.difference(&gone).copied().collect();
+        let mut stacks: BTreeMap<StackName, StackRun> = staying
             .iter()
-            .map(|stack| (name(stack), self.stack_run(stack, &selected)))
+            .map(|stack| (name(stack), self.stack_run(stack, &staying, &tree)))
             .collect();
+        for stack in &gone {
+            let run = self.to_be_destroyed(stack, &selected, &at_base, &stacks);
+            stacks.insert(name(stack), run);
+        }
         self.trees.insert(run, tree);
         let found = Found {
             base,
@@ -119,23 +135,58 @@ impl World {
             known: self.defs.len(),
             notices: Vec::new(),
             rules: self.rules.clone(),
-            deleted: BTreeSet::new(),
+            deleted: gone.iter().map(|stack| name(stack)).collect(),
             upstreams: BTreeMap::new(),
+            base_upstreams: BTreeMap::new(),
         };
         Discovered::Found { found, stacks }
     }
 
-    pub fn above(&self, stack: &str) -> BTreeSet<&'static str> {
+    /// Whoever needed it at base comes first, gone or not, with all that those come after.
+    fn to_be_destroyed(
+        &self,
+        stack: &'static str,
+        selected: &BTreeSet<&'static str>,
+        at_base: &Tree,
+        staying: &BTreeMap<StackName, StackRun>,
+    ) -> StackRun {
+        let mut run = self.stack_run(stack, &BTreeSet::new(), at_base);
+        run.aim = Aim::Destroy;
+        run.reasons = vec![Reason::Removed { stack: name(stack) }];
+        let below = self
+            .defs
+            .iter()
+            .filter(|def| self.above(def.name, at_base).contains(stack));
+        for def in below.filter(|def| selected.contains(def.name)) {
+            run.after.insert(name(def.name));
+            run.after.extend(
+                staying
+                    .get(&name(def.name))
+                    .into_iter()
+                    .flat_map(|other| other.after.clone()),
+            );
+        }
+        if run.keys.is_empty() {
+            run.state = StackState::Failed {
+                phase: Phase::Discover,
+                failure: Failure::saying("where it keeps its state could not be told"),
+            };
+        }
+        run
+    }
+
+    pub fn above(&self, stack: &str, tree: &Tree) -> BTreeSet<&'static str> {
         let mut all = BTreeSet::new();
-        for up in self.def(stack).needs {
-            all.insert(*up);
-            all.extend(self.above(up));
+        for up in self.needs(self.def(stack), tree) {
+            all.insert(up);
+            all.extend(self.above(up, tree));
         }
         all
     }
 
-    pub fn stack_run(&self, stack: &str, selected: &BTreeSet<&'static str>) -> StackRun {
+    pub fn stack_run(&self, stack: &str, selected: &BTreeSet<&'static str>, tree: &Tree) -> StackRun {
         let def = self.def(stack).clone();
+        let needs: Vec<&'static str> = self.needs(&def, tree).collect();
         let known = |name: &str| match self.def(name).late_key {
             true => BTreeSet::new(),
             false => BTreeSet::from([key_of(name)]),
@@ -161,18 +212,18 @@ impl World {
             StackState::Held
         };
         StackRun {
+            aim: Aim::Change,
             stack: definition(&def),
-            edges: def.needs.iter().map(edge).collect(),
+            edges: needs.iter().map(edge).collect(),
             after: self
-                .above(stack)
+                .above(stack, tree)
                 .into_iter()
                 .filter(|up| selected.contains(up))
                 .map(name)
                 .collect(),
             reasons: vec![Reason::New { stack: name(stack) }],
             keys: known(stack),
-            upstream_keys: def
-                .needs
+            upstream_keys: needs
                 .iter()
                 .filter(|up| !known(up).is_empty())
                 .map(|up| (name(up), known(up)))
@@ -186,12 +237,12 @@ impl World {
 
     pub fn made(&self, _number: i64, run: RunId, stack: &StackName) -> Made {
         let def = self.def(stack.as_str());
+        let tree = &self.trees[&run];
         Made {
             real: self.real.get(&key_of(def.name)).copied().unwrap_or(0),
-            target: self.target(def, &self.trees[&run]),
-            upstream: def
-                .needs
-                .iter()
+            target: self.target(def, tree),
+            upstream: self
+                .needs(def, tree)
                 .map(|up| (key_of(up), self.real.get(&key_of(up)).copied().unwrap_or(0)))
                 .collect(),
         }
@@ -212,9 +263,11 @@ impl World {
             Some(Fate::Interrupted) => return StackEvent::Interrupted,
             _ => {}
         }
-        let never = |up: &&&str| self.real.get(&key_of(up)).copied().unwrap_or(0) == 0;
+        let tree = &self.trees[&at.run];
+        let never = |up: &&'static str| self.real.get(&key_of(up)).copied().unwrap_or(0) == 0;
         if def.deferred
-            && let Some(up) = def.needs.iter().find(never)
+            && !stack.goes()
+            && let Some(up) = self.needs(def, tree).find(never)
         {
             return StackEvent::Deferred {
                 upstream: name(up),
@@ -232,25 +285,32 @@ impl World {
                 message: "no owner".to_owned(),
                 address: None,
             });
-        let reads_todays = def.needs.iter().filter(|up| {
-            run.stacks.get(&name(up)).is_some_and(|up| match &up.state {
-                StackState::Applied(_) => false,
-                StackState::Planned(plan) => !plan.counts.is_empty() || !plan.reads_todays.is_empty(),
-                _ => true,
-            })
+        let reads_todays = self.needs(def, tree).filter(|up| {
+            !stack.goes()
+                && run.stacks.get(&name(up)).is_some_and(|up| match &up.state {
+                    StackState::Applied(_) => false,
+                    StackState::Planned(plan) => !plan.counts.is_empty() || !plan.reads_todays.is_empty(),
+                    _ => true,
+                })
         });
         let plan = PlanSummary {
             attempt: stack.attempt,
             digest: PlanDigest::parse(&format!("{:032x}{:032x}", self.counter, self.plans.len() + 1)).expect("hex"),
             content: content(def.name, made.real, made.target),
-            counts: Counts {
-                change: u32::from(made.real != made.target),
-                ..Counts::default()
+            counts: match stack.aim {
+                Aim::Change => Counts {
+                    change: u32::from(made.real != made.target),
+                    ..Counts::default()
+                },
+                Aim::Destroy => Counts {
+                    destroy: u32::from(made.real != 0),
+                    ..Counts::default()
+                },
             },
             verdict: Verdict::new(findings.collect()),
             keys: BTreeSet::from([key_of(def.name)]),
             made_against: BTreeMap::new(),
-            reads_todays: reads_todays.map(|up| name(up)).collect(),
+            reads_todays: reads_todays.map(name).collect(),
         };
         let compared = match (&stack.state, &stack.reviewed) {
             (StackState::Replanning { .. }, Some(reviewed)) => {
