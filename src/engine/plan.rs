@@ -21,7 +21,15 @@ pub fn plan(step: &mut Step, mint: Mint) -> bool {
         if moves.is_empty() {
             return moved;
         }
-        for (name, next) in moves {
+        // Who has to be planned again is known before anybody begins who comes after it.
+        let first: Vec<_> = match moves.iter().any(|(_, next)| matches!(next, Next::Wait)) {
+            true => moves
+                .into_iter()
+                .filter(|(_, next)| matches!(next, Next::Wait))
+                .collect(),
+            false => moves,
+        };
+        for (name, next) in first {
             start(step, id, &name, next, mint);
         }
         moved = true;

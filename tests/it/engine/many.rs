@@ -354,6 +354,29 @@ fn get_out(world: &mut World) {
     assert_eq!(leaked, None, "a lock leaked");
 }
 
+/// Found by the lives below: an apply made an upstream's plan stale in the very step in which its downstream, which
+/// waited to be planned again, was ready.
+#[test]
+fn nothing_is_planned_beside_what_it_comes_after() {
+    let mut world = begin(0);
+    let lives = [
+        Happens::Retarget(1),
+        Happens::Approve(1, 75),
+        Happens::Settle,
+        Happens::Say(1, 5, 205, 0),
+        Happens::Deliver(1),
+        Happens::Start(0),
+        Happens::Say(1, 0, 0, 0),
+        Happens::Finish(0),
+        Happens::Say(1, 105, 84, 128),
+    ];
+    for what in &lives {
+        happen(&mut world, what);
+    }
+    end(&mut world);
+    get_out(&mut world);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
