@@ -1,29 +1,41 @@
 //! Owns `lockkeeper doctor`: what this machine has and lacks for the work.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 
+use crate::cli::checkout::Checkout;
 use crate::cli::environment::Environment;
+use crate::cli::graph::no_stacks;
 use crate::cli::manifest::Wanted;
 use crate::cli::serve::one_line;
 use crate::cli::settings::given::Flags;
 use crate::cli::settings::{Settings, read};
+use crate::cli::terminal::{Colours, Look, counted, listed};
 use crate::cli::{clock, say, wrong};
 use crate::github::wire::Pace;
 use crate::github::{self, App};
 use crate::process::capture::capture;
 use crate::process::confine::{Confine, support::reachable_sockets, tried};
 use crate::process::{OwnBinary, Program};
+use crate::source::survey::survey;
 use crate::tool::program::Tools;
 use crate::tool::version::Version;
 
 /// Say what this machine has and lacks: confinement, tools, git; with settings also whether GitHub knows the App.
 ///
-/// Exit code 0: the server can work; 1: something is missing.
+/// With --dir it looks at a repository instead, without settings and network: what in its files is wrong, and what is
+/// not understood, each with its line and what to do.
+///
+/// Exit code 0: the server can work, and of a repository everything is understood; 1: something is missing, wrong or
+/// not understood; 2: the arguments are wrong.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
+    /// The root of a repository to look at
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
     #[command(flatten)]
     flags: Flags,
 }
@@ -53,6 +65,9 @@ impl Findings {
 }
 
 pub async fn run(args: DoctorArgs, environment: &Environment, own: OwnBinary) -> ExitCode {
+    if let Some(dir) = &args.dir {
+        return repository(dir, environment).await;
+    }
     let mut findings = Findings::default();
     git(environment, &mut findings).await;
     tools(environment, &mut findings).await;
@@ -72,6 +87,32 @@ pub async fn run(args: DoctorArgs, environment: &Environment, own: OwnBinary) ->
         app(settings, &mut findings).await;
     }
     ExitCode::from(u8::from(findings.faults > 0))
+}
+
+/// What a repository's author should know before a pull request tells them.
+async fn repository(dir: &Path, environment: &Environment) -> ExitCode {
+    let files = match Checkout::at(dir) {
+        Ok(checkout) => checkout.files(environment).await,
+        Err(error) => Err(error),
+    };
+    let files = match files {
+        Ok(files) => files,
+        Err(error) => return wrong(format_args!("could not {error:#}")),
+    };
+    let found = survey(&files);
+    let (problems, notices) = (found.problems(), found.notices.iter().collect::<Vec<_>>());
+    let colours = Colours::of(environment);
+    let findings =
+        listed("WRONG   ", Look::Red, &problems, colours) + &listed("UNCLEAR ", Look::Yellow, &notices, colours);
+    let stacks = found.graph.stacks().len();
+    match stacks {
+        0 => say(format_args!("note     {}", no_stacks(&files))),
+        _ => say(format_args!("ok       {} found", counted(stacks, "stack"))),
+    }
+    if !findings.is_empty() {
+        say(findings.trim_end());
+    }
+    ExitCode::from(u8::from(!problems.is_empty() || !notices.is_empty()))
 }
 
 async fn git(environment: &Environment, findings: &mut Findings) {

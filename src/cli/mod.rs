@@ -14,12 +14,17 @@ use crate::worker::Clock;
 pub mod environment;
 pub mod settings;
 pub mod telemetry;
+pub mod terminal;
+pub mod checkout;
 pub mod keys;
 pub mod server;
 pub mod serve;
 pub mod manifest;
 pub mod policy;
 pub mod demo;
+pub mod graph;
+pub mod tree;
+pub mod affected;
 pub mod config;
 pub mod doctor;
 pub mod health;
@@ -41,6 +46,8 @@ enum Command {
     Serve(serve::ServeArgs),
     Doctor(doctor::DoctorArgs),
     Health(health::HealthArgs),
+    Graph(graph::GraphArgs),
+    Affected(affected::AffectedArgs),
     Config(config::ConfigArgs),
     Policy(policy::PolicyArgs),
     Demo(demo::DemoArgs),
@@ -82,7 +89,9 @@ async fn run(command: Command, environment: &Environment) -> ExitCode {
         Command::Serve(args) => serve::run(args, environment, own).await,
         Command::Doctor(args) => doctor::run(args, environment, own).await,
         Command::Health(args) => health::run(args, environment).await,
-        Command::Config(args) => config::run(args),
+        Command::Graph(args) => graph::run(args, environment).await,
+        Command::Affected(args) => affected::run(args, environment).await,
+        Command::Config(args) => config::run(args, environment).await,
         Command::Policy(args) => policy::run(args, &own, now()).await,
         Command::Demo(args) => demo::run(args, environment, own).await,
         Command::Manifest(args) => manifest::print(&args),

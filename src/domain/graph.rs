@@ -252,6 +252,20 @@ impl Graph {
         self.reach.in_order()
     }
 
+    /// The wave of each stack of a selection: 1 for what waits for none of it, else one more than the last that it
+    /// waits for, also through stacks that are not selected.
+    pub fn waves(&self, selection: &BTreeSet<StackName>) -> BTreeMap<&StackName, usize> {
+        let mut passed: BTreeMap<&StackName, usize> = BTreeMap::new();
+        for name in self.in_order() {
+            let above = self.upstreams(name);
+            let last = above.into_iter().filter_map(|upstream| passed.get(upstream)).max();
+            let own = usize::from(selection.contains(name));
+            passed.insert(name, last.copied().unwrap_or(0) + own);
+        }
+        passed.retain(|name, _| selection.contains(*name));
+        passed
+    }
+
     /// The changed stacks and everything downstream of them, each with its reasons.
     pub fn affected(&self, changed: BTreeMap<StackName, Vec<Reason>>) -> BTreeMap<StackName, Vec<Reason>> {
         self.reach.affected(&self.edges, changed)

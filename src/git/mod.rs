@@ -101,6 +101,7 @@ pub mod error;
 pub mod program;
 pub mod remote;
 pub mod fetch;
+pub mod borrow;
 pub mod merge;
 pub mod changes;
 pub mod listing;

@@ -37,6 +37,11 @@ impl Remote {
         }
     }
 
+    /// For a repository that is never fetched: git has no transport of this name, and none is allowed.
+    pub fn nowhere() -> Remote {
+        Remote(Url::parse("nowhere:").expect("a plain address"))
+    }
+
     pub fn url(&self) -> &str {
         self.0.as_str()
     }

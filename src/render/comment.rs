@@ -6,6 +6,7 @@ use crate::domain::pull::PullState;
 use crate::domain::run::{Aim, Discovery, Found, Run, RunEnd, StackRun, StackState};
 use crate::domain::state::State;
 use crate::engine::free;
+use crate::render::graph;
 use crate::render::markdown::{self, LIMIT};
 use crate::render::summary::summary;
 use crate::render::{PullView, check, stack};
@@ -103,6 +104,8 @@ fn found_stacks(view: &PullView<'_>, run: &Run, found: &Found) -> String {
     let (head, _) = markdown::cut(&out, HEAD);
     let mut out = head.to_owned();
     out.push('\n');
+    // After the cut, which could fall into it; its own bound leaves room for the plans.
+    out.push_str(&graph::graph(run, found).unwrap_or_default());
     let room = (LIMIT - OLDER - 1_000).saturating_sub(out.len());
     out.push_str(&details(view, run, room));
     out

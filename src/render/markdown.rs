@@ -47,7 +47,7 @@ pub fn sentence(text: &str, most: usize) -> String {
 }
 
 /// Marks that show a line in another order than it is read: what a reviewer sees must be what is there.
-fn turns_the_text(c: char) -> bool {
+pub fn turns_the_text(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

@@ -6,8 +6,10 @@ use crate::domain::ids::StackName;
 use crate::domain::state::State;
 
 pub mod markdown;
+pub mod mermaid;
 pub mod stack;
 pub mod summary;
+pub mod graph;
 pub mod comment;
 pub mod check;
 pub mod reply;

@@ -146,6 +146,18 @@ const STACK: &[&str] = &[
     "autoplan",
 ];
 
+/// Every key that the reader knows, by the keys above it.
+pub const KEYS: &[(&str, &[&str])] = &[
+    ("", TOP),
+    ("discover", DISCOVER),
+    ("defaults", DEFAULTS),
+    ("policies", POLICIES),
+    ("apply", APPLY),
+    ("apply.approvals", APPROVALS),
+    ("stacks", STACK),
+    ("stacks.depends_on", DEPENDENCY),
+];
+
 struct Reader<'a> {
     path: &'a RepoPath,
     shapes: Shapes<'a>,

@@ -51,6 +51,8 @@ pub mod formatting;
 pub mod gone;
 pub mod deleted;
 pub mod change;
+pub mod survey;
+pub mod schema;
 
 /// What an entry of a git tree is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,18 +1,21 @@
 //! Owns the discover job: which stacks a pull request changes and affects, on what will be true after the merge.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::domain::event::{Discovered, Event};
 use crate::domain::graph::Edge;
-use crate::domain::ids::{Attempt, CommitSha, LockKey, PullId, RunId, StackName, TreeSha};
+use crate::domain::ids::{Attempt, CommitSha, LockKey, PullId, RepoId, RunId, StackName, TreeSha};
 use crate::domain::layout::{self, Deleted, Stack, StateAt};
 use crate::domain::located::Located;
 use crate::domain::rules::Rules;
 use crate::domain::run::{Aim, Failure, Found, Phase, StackRun, StackState};
+use crate::git::Mirror;
 use crate::git::error::GitError;
 use crate::git::fetch::Want;
 use crate::git::merge::Merged;
 use crate::source;
+use crate::source::parse::Parsed;
 use crate::tool::site::LocalState;
 use crate::worker::repository::Repository;
 use crate::worker::{Worker, trees, units};
@@ -66,34 +69,78 @@ async fn look(worker: &Worker, repository: &Repository, at: &At<'_>) -> Result<D
             "choose another base branch",
         ));
     };
-    let mirror = &repository.mirror;
-    let (merged, fork_point) = tokio::try_join!(mirror.merge_tree(&base, at.head), mirror.merge_base(&base, at.head))?;
+    let sides = Sides {
+        base: &base,
+        head: at.head,
+        base_ref: at.base_ref,
+    };
+    let asking = Asking {
+        worker,
+        repository,
+        run: at.run,
+    };
+    let compared = compare(&repository.mirror, repository.id, worker.parsed(), &sides, Some(asking)).await?;
+    Ok(match compared {
+        Ok(Compared { discovered, tree }) => found(worker, discovered, base, tree),
+        Err(located) => Discovered::Failed(located),
+    })
+}
+
+/// Two commits as a pull request would join them.
+pub struct Sides<'a> {
+    /// The base branch's tip.
+    pub base: &'a CommitSha,
+    pub head: &'a CommitSha,
+    /// What people call the base.
+    pub base_ref: &'a str,
+}
+
+/// Who asks terragrunt, and in whose folder; without it units are read lightly.
+pub struct Asking<'a> {
+    worker: &'a Worker,
+    repository: &'a Repository,
+    run: RunId,
+}
+
+/// What the pull request does to the stacks, and the merged tree that says so.
+pub struct Compared {
+    pub discovered: layout::Discovered,
+    pub tree: TreeSha,
+}
+
+/// Merges, reads both trees and compares them; `Err` within: what its author has to do before anything can be told.
+pub async fn compare(
+    mirror: &Mirror,
+    repo: RepoId,
+    known: Arc<Parsed>,
+    sides: &Sides<'_>,
+    asking: Option<Asking<'_>>,
+) -> Result<Result<Compared, Vec<Located>>, GitError> {
+    let Sides { base, head, base_ref } = *sides;
+    let (merged, fork_point) = tokio::try_join!(mirror.merge_tree(base, head), mirror.merge_base(base, head))?;
+    let unrelated = || {
+        let problem = format!("this shares no history with {base_ref}");
+        Ok(Err(vec![
+            Located::nowhere(problem).hint("rebase it on the base branch"),
+        ]))
+    };
     let tree = match merged {
         Merged::Clean(tree) => tree,
         Merged::Conflict(paths) => {
             let conflict = |path| {
                 let place = crate::domain::located::Place::file(path);
-                Located::at(place, format!("this conflicts with {}", at.base_ref))
-                    .hint("merge the base branch and push")
+                Located::at(place, format!("this conflicts with {base_ref}")).hint("merge the base branch and push")
             };
-            return Ok(Discovered::Failed(paths.into_iter().take(50).map(conflict).collect()));
+            return Ok(Err(paths.into_iter().take(50).map(conflict).collect()));
         }
-        Merged::Unrelated => {
-            return Ok(failed(
-                format!("this shares no history with {}", at.base_ref),
-                "rebase it on the base branch",
-            ));
-        }
+        Merged::Unrelated => return unrelated(),
     };
     let Some(fork_point) = fork_point else {
-        return Ok(failed(
-            format!("this shares no history with {}", at.base_ref),
-            "rebase it on the base branch",
-        ));
+        return unrelated();
     };
-    let base_tree = mirror.tree_of(&base).await?;
+    let base_tree = mirror.tree_of(base).await?;
     let (changes, (mut base_files, mut merged_files)) = tokio::try_join!(
-        mirror.changes(&fork_point, at.head),
+        mirror.changes(&fork_point, head),
         trees::both(mirror, &base_tree, &tree)
     )?;
     let changes: Vec<source::Change> = changes
@@ -103,11 +150,16 @@ async fn look(worker: &Worker, repository: &Repository, at: &At<'_>) -> Result<D
             new: change.new,
         })
         .collect();
-    base_files.units = units::of(worker, repository, at.run, &base_tree, &base_files).await?;
-    merged_files.units = units::of(worker, repository, at.run, &tree, &merged_files).await?;
-    let repo = repository.id;
+    if let Some(Asking {
+        worker,
+        repository,
+        run,
+    }) = asking
+    {
+        base_files.units = units::of(worker, repository, run, &base_tree, &base_files).await?;
+        merged_files.units = units::of(worker, repository, run, &tree, &merged_files).await?;
+    }
     // Parsing thousands of files is work for a thread of its own.
-    let known = worker.parsed();
     let parsed = tokio::task::spawn_blocking(move || {
         let input = source::Input {
             repo,
@@ -120,7 +172,7 @@ async fn look(worker: &Worker, repository: &Repository, at: &At<'_>) -> Result<D
     let discovered = parsed
         .await
         .map_err(|panic| GitError::broken("look for stacks", &panic.to_string()))?;
-    Ok(found(worker, discovered, base, tree))
+    Ok(Ok(Compared { discovered, tree }))
 }
 
 fn failed(problem: String, hint: &str) -> Discovered {

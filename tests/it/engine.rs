@@ -3,6 +3,7 @@
 
 mod approvals;
 mod commands;
+mod drawn;
 mod gone;
 mod life;
 mod many;

@@ -5,6 +5,7 @@
 )]
 
 mod attack;
+mod command_line;
 mod contract;
 mod crash;
 mod demo;

@@ -178,6 +178,10 @@ mod tests {
             ("for @bob, a@b.c", "<span class=\"mention\">@bob</span>, a@b.c"),
             (":lock: `:lock:`", "🔒 <code>:lock:</code>"),
             ("> [!WARNING]\n> x", "markdown-alert-warning"),
+            (
+                "<details><summary>Graph</summary>\n\n```mermaid\nflowchart LR\n  s0 --> s1\n```\n\n</details>",
+                "<pre><code class=\"language-mermaid\">flowchart LR\n  s0 --&gt; s1\n</code></pre>",
+            ),
         ] {
             let html = render(text);
             assert!(html.contains(expected), "{text:?} gives {html:?}");
