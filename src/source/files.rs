@@ -13,6 +13,8 @@ pub struct Files<'a> {
     dirs: HashMap<&'a str, Vec<&'a RepoPath>>,
     /// The directories directly in each directory that has any.
     folders: HashMap<&'a str, BTreeSet<&'a str>>,
+    /// The links directly in each directory that has any.
+    links_by_dir: HashMap<&'a str, Vec<&'a RepoPath>>,
     /// Every link, sorted.
     links: Vec<&'a RepoPath>,
 }
@@ -71,13 +73,23 @@ impl<'a> Files<'a> {
             }
         }
         let is_link = |(_, entry): &(&RepoPath, &Entry)| entry.kind == Kind::Symlink;
-        let links = tree.entries.iter().filter(is_link).map(|(path, _)| path).collect();
+        let links: Vec<&RepoPath> = tree.entries.iter().filter(is_link).map(|(path, _)| path).collect();
+        let mut links_by_dir: HashMap<&str, Vec<&RepoPath>> = HashMap::new();
+        for link in &links {
+            links_by_dir.entry(parent(link.as_str())).or_default().push(link);
+        }
         Files {
             tree,
             dirs,
             folders,
+            links_by_dir,
             links,
         }
+    }
+
+    /// The links that lie directly in a directory.
+    pub fn links_in(&self, dir: &RepoPath) -> &[&'a RepoPath] {
+        self.links_by_dir.get(dir.as_str()).map_or(&[], Vec::as_slice)
     }
 
     /// The links that lie in a directory, at any depth.

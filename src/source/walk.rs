@@ -65,6 +65,8 @@ pub struct Root<'a> {
 /// Instances of modules that one stack may have before we stop looking.
 const MAX_INSTANCES: usize = 2_000;
 const MAX_DEPTH: usize = 40;
+/// Links directly in one directory that are followed: more than anybody makes.
+const MAX_LINKS: usize = 1_000;
 /// Repetitions of one block that are told apart.
 const MAX_REPEATS: usize = 200;
 
@@ -165,12 +167,7 @@ impl Walk<'_> {
 
     /// What stands for another file is read with it.
     fn linked(&mut self, dir: &RepoPath) {
-        let beside = self
-            .modules
-            .files
-            .links_within(dir)
-            .filter(|link| link.parent() == *dir);
-        for link in beside {
+        for link in self.modules.files.links_in(dir).iter().take(MAX_LINKS) {
             if let Ok(found) = self.modules.files.find(link)
                 && found.what == What::File
             {
