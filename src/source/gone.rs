@@ -275,6 +275,8 @@ impl<'a> Elsewhere<'a> {
             "`discover.include` does not take its directory".to_owned()
         } else if let Some(caller) = self.called.get(&stack.dir) {
             format!("its directory is a module that {caller} calls")
+        } else if self.stacks.contains(&stack.dir) {
+            "its directory is found as another stack".to_owned()
         } else {
             "its directory has neither a backend nor a provider block".to_owned()
         }

@@ -69,6 +69,12 @@ pub async fn plan(site: &Site, at: &StackAt<'_>, seed: &Seed, inputs: &Inputs) -
     at.add_held(&mut secrets);
     let redactor = redactor_for(site, at, &secrets);
 
+    if let (Aim::Destroy, Some(_)) = (inputs.aim, &at.stack.unit) {
+        return Err(ToolError::refused(
+            format!("{} is a terragrunt unit, and those are not destroyed by this version", at.stack.name),
+            "destroy it by hand with terragrunt, from the base branch, and then remove its files",
+        ));
+    }
     if !workspace::was_seen(site, at, seed) && !workspace::is_listed(site, at, seed, &redactor).await? {
         return match inputs.aim {
             Aim::Change => Err(workspace::missing(at.stack, &seed.installed)),
