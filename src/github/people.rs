@@ -27,6 +27,17 @@ struct ActorJson {
     login: String,
 }
 
+/// Who may read a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readable {
+    /// It is public. The installation need not cover it, and a token narrowed to it may not be had.
+    ByEveryone,
+    /// Those with access: the person who was asked for is one, and the installation covers it.
+    ByThem(RepoRef),
+    /// Not by that person, or the App cannot see it.
+    No,
+}
+
 impl Installation {
     /// What someone may do in the repository. An account that does not exist, or an App's, has no role.
     pub async fn role(&self, repo: &RepoName, who: &Login) -> Result<Role, GithubError> {
@@ -43,15 +54,25 @@ impl Installation {
         }
     }
 
-    /// The repository, if the App can see it and this person may read it; else `None`. For private modules.
-    pub async fn readable_by(&self, repo: &RepoName, who: &Login) -> Result<Option<RepoRef>, GithubError> {
+    /// Whether this person (nobody: a stranger) may read the repository. For modules.
+    pub async fn readable_by(&self, repo: &RepoName, who: Option<&Login>) -> Result<Readable, GithubError> {
         let seen = match self.repository(repo).await {
             Ok(seen) => seen,
-            Err(GithubError::NotFound { .. }) => return Ok(None),
+            Err(GithubError::NotFound { .. }) => return Ok(Readable::No),
             Err(error) => return Err(error),
         };
-        let readable = !seen.private || self.role(repo, who).await? >= Role::Read;
-        Ok(readable.then_some(seen.repo))
+        if !seen.private {
+            return Ok(Readable::ByEveryone);
+        }
+        let readable = match who {
+            Some(who) => self.role(repo, who).await? >= Role::Read,
+            None => false,
+        };
+        Ok(if readable {
+            Readable::ByThem(seen.repo)
+        } else {
+            Readable::No
+        })
     }
 
     /// The latest moves of a branch of this repository, newest first, at most a hundred. The head was pushed by

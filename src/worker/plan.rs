@@ -17,6 +17,7 @@ use crate::domain::state::State;
 use crate::domain::verdict::{Effect, Finding, Verdict};
 use crate::git::error::GitError;
 use crate::git::made::{Made, MadeLimits};
+use crate::github::people::Readable;
 use crate::policy::input::PhaseInput;
 use crate::store::artifact::ArtifactKind;
 use crate::tool::error::ToolError;
@@ -362,7 +363,8 @@ pub fn author(state: &State) -> Option<&Login> {
     (!pull.is_fork()).then_some(&pull.author)
 }
 
-/// A token for private modules, narrowed to the repository and those module repositories that the author may read.
+/// A token for modules on this GitHub, narrowed to the repository and those private module repositories that the author
+/// may read. Public ones need none.
 pub async fn module_token(
     worker: &Worker,
     repository: &Repository,
@@ -378,15 +380,14 @@ pub async fn module_token(
         if name == repository.name {
             continue;
         }
-        let readable = match author {
-            Some(author) => repository.readable_module(author, &name).await?,
-            None => None,
-        };
-        match readable {
-            Some(id) => {
-                ids.insert(id);
+        match repository.github.readable_by(&name, author).await? {
+            // Of a repository that the installation does not cover there is no token, and with any token git may read
+            // what is public.
+            Readable::ByEveryone => {}
+            Readable::ByThem(module) => {
+                ids.insert(module.id);
             }
-            None => {
+            Readable::No => {
                 let problem =
                     format!("the module repository {name} is not one that the author of this pull request may read");
                 let hint = "select it in the App's installation, or give the author access to it";

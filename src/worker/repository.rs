@@ -1,6 +1,6 @@
 //! Owns one repository as the jobs see it: its name, its installation on GitHub and its mirror.
 
-use crate::domain::ids::{Login, RepoId, RepoName};
+use crate::domain::ids::{RepoId, RepoName};
 use crate::git::Mirror;
 use crate::git::error::GitError;
 use crate::git::fetch::{Fetched, Want};
@@ -58,12 +58,6 @@ impl Worker {
 }
 
 impl Repository {
-    /// A module's repository, if this pull request's author may read it. A fork's author reads what they may read too.
-    pub async fn readable_module(&self, author: &Login, name: &RepoName) -> Result<Option<RepoId>, GithubError> {
-        let seen = self.github.readable_by(name, author).await?;
-        Ok(seen.map(|repo| repo.id))
-    }
-
     /// Fetches what is not there yet, with a token that can read this repository and nothing else.
     pub async fn fetch(&self, wants: &[Want]) -> Result<Fetched, GitError> {
         let token = self.github.read_token(&[self.id].into()).await.map_err(|error| {

@@ -10,6 +10,7 @@ use lockkeeper::domain::pull::{
 };
 use lockkeeper::github::comments::{CommentText, Reaction};
 use lockkeeper::github::error::GithubError;
+use lockkeeper::github::people::Readable;
 use lockkeeper::github::wire::Pace;
 use lockkeeper::github::{App, Clock, Installation, Prior, Settings};
 use lockkeeper::sim::control::{OpenPull, put};
@@ -176,14 +177,17 @@ async fn the_app_finds_its_way_and_its_tokens_are_narrow() {
         .expect("a narrow token");
     let other = installation.read_token(&BTreeSet::from([RepoId(1)])).await;
     assert!(matches!(other, Err(GithubError::Refused { .. })), "{other:?}");
-    let ann = installation.readable_by(repo, &login("ann")).await.expect("an answer");
-    assert_eq!(ann, Some(found.repo));
+    let ann = installation
+        .readable_by(repo, Some(&login("ann")))
+        .await
+        .expect("an answer");
+    assert_eq!(ann, Readable::ByThem(found.repo));
     assert_eq!(
         installation
-            .readable_by(repo, &login("stranger"))
+            .readable_by(repo, Some(&login("stranger")))
             .await
             .expect("an answer"),
-        None
+        Readable::No
     );
     let deliveries = app.deliveries_since(Timestamp(0)).await.expect("deliveries");
     for pair in deliveries.windows(2) {

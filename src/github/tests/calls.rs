@@ -11,6 +11,7 @@ use crate::domain::pull::{
 use crate::github::Prior;
 use crate::github::comments::{CommentText, Reaction};
 use crate::github::error::GithubError;
+use crate::github::people::Readable;
 
 const COMMENTS: &str = "/repos/acme/infra/issues/3/comments";
 const PULL: PullNumber = PullNumber(3);
@@ -311,15 +312,15 @@ async fn a_module_is_readable_if_it_is_public_or_its_reader_has_a_role() {
     script.on(asked, role("read")).on(asked, role("none"));
     let mut answers = Vec::new();
     for _ in 0..4 {
-        answers.push(
-            installation
-                .readable_by(&repo(), &ann)
-                .await
-                .expect("an answer")
-                .is_some(),
-        );
+        answers.push(installation.readable_by(&repo(), Some(&ann)).await.expect("an answer"));
     }
-    assert_eq!(answers, [true, true, false, false]);
+    assert!(matches!(
+        answers.as_slice(),
+        [Readable::ByEveryone, Readable::ByThem(_), Readable::No, Readable::No]
+    ));
+    script.on(line, seen(true));
+    let nobody = installation.readable_by(&repo(), None).await;
+    assert_eq!(nobody.expect("an answer"), Readable::No);
 }
 
 #[tokio::test]
