@@ -54,6 +54,15 @@ pub enum LockAt {
     Apply,
 }
 
+/// The names that `policies.library` may hold: the policies that this program ships.
+pub const LIBRARY: [&str; 5] = [
+    "destroy-limit",
+    "no-provisioners",
+    "production-needs-approval-label",
+    "public-ingress",
+    "required-tags",
+];
+
 /// Which policies of the repository count, beside those of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PolicySources {

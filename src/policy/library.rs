@@ -53,6 +53,11 @@ mod tests {
     }
 
     #[test]
+    fn a_configuration_may_name_each_and_no_other() {
+        assert_eq!(names().collect::<Vec<_>>(), crate::domain::rules::LIBRARY);
+    }
+
+    #[test]
     fn every_policy_says_in_its_first_line_what_it_wants() {
         for name in names() {
             let summary = summary(name).expect("a first line");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::domain::ids::{RepoPath, StackName};
 use crate::domain::layout::Tool;
 use crate::domain::located::{Located, Place};
-use crate::domain::rules::{LockAt, PendingCheck, PolicySources, Requirement, Rules};
+use crate::domain::rules::{LIBRARY, LockAt, PendingCheck, PolicySources, Requirement, Rules};
 use crate::source::shapes::{Shapes, shortened};
 use crate::source::yaml::{At, Node, Value, read};
 
@@ -16,6 +16,8 @@ pub const FILE: &str = "lockkeeper.yaml";
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     pub rules: Rules,
+    /// Where `policies.dir` says what it says.
+    pub policies_at: Option<Place>,
     pub layout: Description,
     pub errors: Vec<Fault>,
     /// The file as a whole is not what it should be: nothing of it was read.
@@ -248,15 +250,14 @@ impl<'a> Reader<'a> {
                 "dir" => {
                     if let Some(text) = self.shapes.text(node, Half::Gate) {
                         policies.dir = self.shapes.inside(&text, node.at, Half::Gate);
+                        self.config.policies_at = Some(node.at.place(self.path));
                     }
                 }
                 "library" => {
-                    policies.library = self
-                        .shapes
-                        .texts(node, Half::Gate)
-                        .into_iter()
-                        .map(|(text, _)| text)
-                        .collect();
+                    for item in self.shapes.list(node, Half::Gate).unwrap_or_default() {
+                        let name = self.shapes.one_of(item, Half::Gate, "policies.library", &LIBRARY, &[]);
+                        policies.library.extend(name.map(str::to_owned));
+                    }
                 }
                 _ => {}
             }
@@ -565,7 +566,7 @@ mod tests {
     fn the_gate_is_what_is_written() {
         let config = config(
             "version: 1\napply:\n  require: [mergeable]\n  approvals: {count: 3}\n  pending_check: in_progress\n  automerge: false\n\
-             policies: {dir: ops/policies, library: [a, b]}\ndiscover: {exclude: [x/]}\n",
+             policies: {dir: ops/policies, library: [public-ingress, required-tags]}\ndiscover: {exclude: [x/]}\n",
         );
         assert_eq!(config.errors, []);
         assert_eq!(config.rules.require, BTreeSet::from([Requirement::Mergeable]));
@@ -575,7 +576,7 @@ mod tests {
             config.rules.policies.dir.as_ref().map(RepoPath::as_str),
             Some("ops/policies")
         );
-        assert_eq!(config.rules.policies.library, ["a", "b"]);
+        assert_eq!(config.rules.policies.library, ["public-ingress", "required-tags"]);
         assert_eq!(config.rules.exclude, ["x/"]);
     }
 
@@ -598,6 +599,7 @@ mod tests {
         for (text, half) in [
             ("apply: {requires: []}", Half::Gate),
             ("policies: {dir: ../x}", Half::Gate),
+            ("policies: {library: [requird-tags]}", Half::Gate),
             ("defaults: {lock: plan}", Half::Gate),
             ("drift: {}", Half::Gate),
             ("defaults: {lok: plan}", Half::Both),

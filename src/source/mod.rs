@@ -23,6 +23,7 @@ pub mod parallel;
 pub mod yaml;
 pub mod shapes;
 pub mod config;
+pub mod policies;
 pub mod functions;
 pub mod value;
 pub mod facts;
@@ -139,7 +140,11 @@ fn configuration(tree: &Tree) -> Config {
     };
     let read = read.and_then(|bytes| text(bytes).map_err(|broken| broken.why));
     match read {
-        Ok(text) => Config::parse(&path, text),
+        Ok(text) => {
+            let mut config = Config::parse(&path, text);
+            policies::check(&mut config, tree);
+            config
+        }
         Err(why) => Config::unreadable(Located::at(Place::file(path), why).hint("make it a plain text file")),
     }
 }

@@ -251,7 +251,7 @@ pub fn shortened(text: &str) -> String {
 }
 
 /// The nearest known word, or all of them where none is near.
-fn did_you_mean(word: &str, known: &[&str]) -> String {
+pub fn did_you_mean(word: &str, known: &[&str]) -> String {
     let nearest = known
         .iter()
         .map(|other| (strsim::damerau_levenshtein(word, other), other))

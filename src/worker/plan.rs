@@ -203,7 +203,7 @@ async fn planned(
             };
             judge::judge(worker, &bundle, case).await
         }
-        Err(_) => unknown_rules(),
+        Err(errors) => unknown_rules(errors),
     };
     let made = tree.made(&MadeLimits::default()).await?;
     let made_by_unit = match &seed.unit {
@@ -264,11 +264,15 @@ async fn keep(
 }
 
 /// Rules that cannot be read deny, so that nothing looks allowed.
-fn unknown_rules() -> Verdict {
+fn unknown_rules(errors: &[Located]) -> Verdict {
+    let said = match errors.first() {
+        Some(first) => format!(": {first}"),
+        None => String::new(),
+    };
     Verdict::new(vec![Finding {
         effect: Effect::Deny,
         policy: "lockkeeper.yaml".to_owned(),
-        message: "the configuration of the base branch cannot be read, so which policies count is not known".to_owned(),
+        message: format!("which policies count is not known, because the rules of the base branch are wrong{said}"),
         address: None,
     }])
 }

@@ -62,6 +62,37 @@ async fn the_repositorys_own_policies_judge() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mistyped_directory_of_policies_opens_no_gate() {
+    let world = World::with(Setup::chain_and(&[
+        ("lockkeeper.yaml", "version: 1\npolicies: { dir: polices }\n"),
+        ("policies/evil.rego", NO_EVIL),
+    ]))
+    .await;
+    let change = module("example.org", None);
+    let pull = world.open("dns", &[("dns/main.tf", &change)]).await;
+    let status = pull.status().await;
+    assert!(status.contains("lockkeeper.yaml:2:18"), "{status}");
+    assert!(status.contains("did you mean `policies`?"), "{status}");
+    let checks = pull.checks().await;
+    assert!(
+        !checks.split(' ').nth(1).is_some_and(|policy| policy == "success"),
+        "{checks}"
+    );
+    let reply = pull.apply().await;
+    assert!(!reply.contains("applied"), "{reply}");
+
+    // Mended in the pull request, base's rules still judge it.
+    pull.push(&[("lockkeeper.yaml", OWN)]).await;
+    assert_eq!(pull.checks().await, "failure failure failure");
+    let status = pull.status().await;
+    assert!(status.contains("lockkeeper.yaml:2:18"), "{status}");
+    let reply = pull.apply().await;
+    assert!(reply.contains("lockkeeper.yaml"), "{reply}");
+    assert_eq!(world.state_of("example.org"), None);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pull_request_cannot_change_the_policies_that_judge_it() {
     let world = World::with(Setup::chain_and(&[
         ("lockkeeper.yaml", OWN),
