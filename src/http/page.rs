@@ -71,7 +71,7 @@ pub async fn stack(
         Ok(Some(html)) => html,
         Ok(None) => message(StatusCode::NOT_FOUND, GONE),
         Err(error) => {
-            tracing::error!(error = ?error, "the page could not be made");
+            tracing::error!(error = %crate::worker::trouble::in_log(&error), "the page could not be made");
             message(StatusCode::INTERNAL_SERVER_ERROR, BROKEN)
         }
     }

@@ -22,6 +22,7 @@ use crate::worker::place::{self, Attempting};
 use crate::worker::plan::{self, PlanError};
 use crate::worker::repository::Repository;
 use crate::worker::shelf::{self, Beside};
+use crate::worker::trouble::in_log;
 
 /// Whether the supervisor of that apply is still there; where that cannot be seen, it may be.
 pub fn is_alive(worker: &Worker, run: RunId, stack: &StackName, attempt: Attempt) -> bool {
@@ -67,12 +68,13 @@ fn after_an_error(
         Ok(Found::Alive(_) | Found::Finished(_)) => Err(error),
         Err(_) if claimed.released_before < LOOKS => Err(error),
         found => {
-            tracing::error!(stack = %at.stack, error = ?error, ?found, "the apply could not be carried out");
-            Ok(match found {
+            let event = match found {
                 Ok(Found::NotStarted) => StackEvent::NotStarted(error.failure().sentence),
                 Ok(Found::Gone) | Err(_) => StackEvent::ApplyLost,
                 Ok(Found::Alive(_) | Found::Finished(_)) => return Err(error),
-            })
+            };
+            tracing::error!(stack = %at.stack, error = %in_log(&error.into()), ?found, "the apply could not be carried out");
+            Ok(event)
         }
     }
 }
@@ -276,7 +278,7 @@ async fn recorded(worker: &Worker, ready: &Ready<'_>, applied: Applied) -> Resul
             }
             if let Err(error) = keep_outputs(worker, ready, &key).await {
                 // The apply is a fact; whoever needs the outputs asks for them again.
-                tracing::warn!(error = ?error, "the outputs could not be read after the apply");
+                tracing::warn!(error = %in_log(&error.into()), "the outputs could not be read after the apply");
             }
             Ok(StackEvent::Applied)
         }

@@ -19,6 +19,7 @@ use crate::store::error::StoreError;
 use crate::store::job::Claimed;
 use crate::store::mailbox::Mail;
 use crate::store::surface::Publishing;
+use crate::worker::trouble::in_log;
 use crate::worker::{Worker, apply, decide, discover, intake, plan, publish, sweep};
 
 /// A job nobody has heard of for so long is somebody else's.
@@ -94,7 +95,7 @@ impl Kind {
             // A panic of ours ends one step, not the loop.
             let done = AssertUnwindSafe(perform(&worker, &stop, taken)).catch_unwind().await;
             if let Err(error) = done.unwrap_or_else(|_| Err(anyhow::anyhow!("a step panicked"))) {
-                tracing::error!(loop_ = ?self, error = ?error, "a step failed; it is tried again");
+                tracing::error!(loop_ = ?self, error = %in_log(&error), "a step failed; it is tried again");
                 tokio::time::sleep(POLL).await;
             }
         }
@@ -113,7 +114,7 @@ impl Kind {
                 Ok(Some(taken)) => return Some(taken),
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::error!(loop_ = ?self, error = ?error, "could not look for work; it is tried again");
+                    tracing::error!(loop_ = ?self, error = %in_log(&error), "could not look for work; it is tried again");
                     tokio::time::sleep(POLL).await;
                 }
             }
@@ -271,13 +272,13 @@ async fn finish(
             worker.store().finish(&claimed.lease, learned, worker.now()).await?;
         }
         Err(error) if tries >= TRIES && job.work.repeat() == Repeat::Freely => {
-            tracing::error!(job = job.work.kind(), error = ?error, "the job failed on our side, and is given up");
+            tracing::error!(job = job.work.kind(), error = %in_log(&error), "the job failed on our side, and is given up");
             let learned = given_up(&job.work, job.attempt).map(|event| (job.pull, event));
             let learned = learned.as_ref().map(|(pull, event)| (*pull, event));
             worker.store().finish(&claimed.lease, learned, worker.now()).await?;
         }
         Err(error) => {
-            tracing::error!(job = job.work.kind(), error = ?error, "the job failed on our side; it is tried again");
+            tracing::error!(job = job.work.kind(), error = %in_log(&error), "the job failed on our side; it is tried again");
             let pause = Duration::from_secs(1 << tries.min(6));
             worker.store().release(&claimed.lease, worker.now().plus(pause)).await?;
         }
@@ -315,7 +316,7 @@ async fn sweeping(worker: Worker, stop: Stop) {
     while !stop.claiming.is_cancelled() {
         let swept = AssertUnwindSafe(sweep::sweep(&worker)).catch_unwind().await;
         if let Err(error) = swept.unwrap_or_else(|_| Err(anyhow::anyhow!("the sweep panicked"))) {
-            tracing::warn!(error = ?error, "the sweep did not end");
+            tracing::warn!(error = %in_log(&error), "the sweep did not end");
         }
         tokio::select! {
             () = tokio::time::sleep(SWEEP) => {}

@@ -21,6 +21,7 @@ use crate::worker::repository::Repository;
 pub mod allow;
 pub mod link;
 pub mod repository;
+pub mod trouble;
 pub mod trees;
 pub mod units;
 pub mod intake;

@@ -28,6 +28,7 @@ use crate::worker::judge::{self, Case};
 use crate::worker::place::{self, Attempting};
 use crate::worker::repository::Repository;
 use crate::worker::shelf::{self, Beside};
+use crate::worker::trouble::in_log;
 
 /// Why a stack could not be planned; each gives a sentence for people.
 #[derive(Debug, thiserror::Error)]
@@ -98,8 +99,9 @@ pub async fn plan(
         Ok(event) => event,
         Err(PlanError::Tool(ToolError::Interrupted(_))) => StackEvent::Interrupted,
         Err(error) => {
-            tracing::warn!(stack = %at.stack, error = ?error, "the plan failed");
-            StackEvent::PlanFailed(error.failure())
+            let failure = error.failure();
+            tracing::warn!(stack = %at.stack, error = %in_log(&error.into()), "the plan failed");
+            StackEvent::PlanFailed(failure)
         }
     };
     Ok(Event::Stack {

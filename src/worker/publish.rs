@@ -23,6 +23,7 @@ use crate::worker::Worker;
 use crate::worker::link::Page;
 use crate::worker::repository::Repository;
 use crate::worker::shelf;
+use crate::worker::trouble::in_log;
 
 /// How long the surfaces of one owner are published by one loop alone.
 pub const LEASE: Duration = Duration::from_secs(120);
@@ -30,7 +31,7 @@ pub const LEASE: Duration = Duration::from_secs(120);
 /// A surface that GitHub refuses this often is given up until something changes.
 const TRIES: u32 = 6;
 
-/// After an error of our own.
+/// After the first error of our own, or one that concerns all surfaces of an owner; then twice as long each time.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Calls of one owner under way at a time.
@@ -45,13 +46,7 @@ pub async fn publish(worker: &Worker, publishing: Publishing) -> anyhow::Result<
         Owner::Commit(repo, head) => of_commit(worker, *repo, head, &lease, &rows).await,
     };
     if let Err(error) = result {
-        tracing::warn!(owner = %owner, error = ?error, "nothing of it could be published; it is tried again");
-        for row in &rows {
-            worker
-                .store()
-                .publish_later(&lease, &row.key, worker.now().plus(AGAIN))
-                .await?;
-        }
+        put_off(worker, &owner, &lease, &rows, &error).await?;
     }
     match worker.store().done(&lease).await {
         Ok(()) | Err(crate::store::error::StoreError::Conflict) => Ok(()),
@@ -60,6 +55,34 @@ pub async fn publish(worker: &Worker, publishing: Publishing) -> anyhow::Result<
 }
 
 type Lease = crate::store::surface::PublishLease;
+
+/// Nothing of an owner could be published. What GitHub refuses this often (a repository that the App may not see) is
+/// given up like a single surface.
+async fn put_off(
+    worker: &Worker,
+    owner: &Owner,
+    lease: &Lease,
+    rows: &[Surface],
+    error: &anyhow::Error,
+) -> anyhow::Result<()> {
+    tracing::warn!(owner = %owner, error = %in_log(error), "nothing of it could be published now");
+    let github = error.downcast_ref::<GithubError>();
+    for row in rows {
+        let later = match github {
+            Some(GithubError::RateLimited { until, .. }) => *until,
+            Some(GithubError::NotFound { .. } | GithubError::Refused { .. } | GithubError::Unexpected { .. })
+                if row.tries >= TRIES =>
+            {
+                tracing::error!(owner = %owner, surface = %row.key, "given up until something changes");
+                settle(worker, lease, row, row.github_id, None).await?;
+                continue;
+            }
+            Some(_) | None => worker.now().plus(longer(row.tries)),
+        };
+        worker.store().publish_later(lease, &row.key, later).await?;
+    }
+    Ok(())
+}
 
 async fn of_pull(worker: &Worker, pull: PullId, lease: &Lease, rows: &[Surface]) -> anyhow::Result<()> {
     let repository = worker.repository(pull.repo).await?;
@@ -101,8 +124,8 @@ async fn alone(
     done: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let Err(error) = done.await else { return Ok(()) };
-    tracing::error!(surface = %row.key, error = ?error, "could not be rendered or sent; it is tried again");
-    let later = worker.now().plus(AGAIN);
+    tracing::error!(surface = %row.key, error = %in_log(&error), "could not be rendered or sent; it is tried again");
+    let later = worker.now().plus(longer(row.tries));
     worker.store().publish_later(lease, &row.key, later).await?;
     Ok(())
 }
@@ -347,6 +370,11 @@ async fn sent(
 
 fn pause(tries: u32) -> Duration {
     Duration::from_secs(1 << tries.min(6))
+}
+
+/// Up to five minutes and a little.
+fn longer(tries: u32) -> Duration {
+    AGAIN * (1 << tries.min(6))
 }
 
 async fn settle(

@@ -1,5 +1,7 @@
 //! Owns the journeys of trouble between GitHub and the server: lost, repeated, refused, not allowed.
 
+use std::time::Duration;
+
 use lockkeeper::sim::faults::Trouble;
 use lockkeeper::sim::webhooks::Mail;
 
@@ -195,5 +197,48 @@ async fn a_webhook_with_a_wrong_signature_or_body_is_refused() {
         let body: serde_json::Value = answer.json().await.expect("a JSON body");
         assert!(body.is_object(), "{body}");
     }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repository_that_the_app_cannot_see_is_given_up() {
+    let world = World::new().await;
+    let (_, installation) = world.sim.ids(REPO).await.expect("ids");
+    let sha = "0123456789012345678901234567890123456789";
+    let side = |name: &str| {
+        serde_json::json!({
+            "ref": name, "sha": sha, "repo": { "id": 987_654, "full_name": "acme/unseen", "private": true }
+        })
+    };
+    let payload = serde_json::json!({
+        "action": "opened", "number": 1,
+        "pull_request": { "number": 1, "head": side("x"), "base": side("main") },
+        "repository": { "id": 987_654, "full_name": "acme/unseen", "name": "unseen",
+            "owner": { "login": "acme", "id": 1, "type": "Organization" } },
+        "installation": { "id": installation.expect("an installation") },
+        "sender": { "login": "alice", "id": 1, "type": "User" }
+    });
+    world.sim.send_webhook("pull_request", payload).await;
+    world.sim.outbox_idle().await;
+    let looked = || {
+        let seen = world.sim.requests().into_iter();
+        seen.filter(|exchange| exchange.path.contains("987654")).count()
+    };
+    let store = world.worker.store();
+    let mut woken = store.woken();
+    while !store
+        .quiet(world.worker.now())
+        .await
+        .expect("the store answers")
+        .is_quiet()
+    {
+        assert!(looked() < 60, "it is tried for ever");
+        world.pass(Duration::from_secs(30));
+        tokio::select! {
+            () = woken.wait() => {}
+            () = tokio::time::sleep(Duration::from_millis(50)) => {}
+        }
+    }
+    assert!(looked() > 0, "it was looked for");
     world.end().await;
 }
