@@ -353,6 +353,12 @@ async fn sent(
         Err(error) => error,
     };
     let later = match &error {
+        GithubError::NotFound { detail }
+            if row.tries >= GONE && is_for_a_comment(&row.key) && detail.route.starts_with(IN_A_REPOSITORY) =>
+        {
+            tracing::info!(surface = %row.key, %detail, "what this belongs to is gone");
+            return settle(worker, lease, row, row.github_id, Some(digest.to_owned())).await;
+        }
         GithubError::RateLimited { until, .. } => *until,
         GithubError::Transient { .. } => worker.now().plus(pause(row.tries)),
         GithubError::NotFound { .. } | GithubError::Refused { .. } | GithubError::Unexpected { .. } => {
@@ -366,6 +372,20 @@ async fn sent(
     tracing::warn!(surface = %row.key, detail = %error.detail(), "could not be published now");
     worker.store().publish_later(lease, &row.key, later).await?;
     Ok(())
+}
+
+/// What GitHub does not find this often is gone: what was made a moment ago, it sometimes does not find once.
+const GONE: u32 = 2;
+
+/// Not the route of the token: whoever refuses that says nothing about a comment.
+const IN_A_REPOSITORY: &str = "/repos/";
+
+/// Whether it ends with the comment or conversation that it answers.
+fn is_for_a_comment(key: &SurfaceKey) -> bool {
+    match key {
+        SurfaceKey::Reaction(_) | SurfaceKey::Reply(_) => true,
+        SurfaceKey::Comment | SurfaceKey::Stack(..) | SurfaceKey::Check(_) | SurfaceKey::GroupCheck(_) => false,
+    }
 }
 
 fn pause(tries: u32) -> Duration {

@@ -201,6 +201,43 @@ async fn a_webhook_with_a_wrong_signature_or_body_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_whose_comment_is_gone_is_answered_and_forgotten() {
+    let world = World::new().await;
+    let change = module("example.org", None);
+    let pull = world.open("dns", &[("dns/main.tf", &change)]).await;
+    world.settle().await;
+    world.sim.clear_requests();
+    world.sim.pause_webhooks(true);
+    let said = world.sim.comment(REPO, pull.number, "alice", "/help").await;
+    let said = said.expect("a comment");
+    let deleted = world.sim.delete_comment(REPO, said, "alice").await;
+    deleted.expect("a deletion");
+    world.sim.pause_webhooks(false);
+    assert!(pull.reply().await.contains("/apply"), "{}", pull.reply().await);
+    let reactions = |path: &str| path.contains(&format!("/comments/{said}/reactions"));
+    let sent = world.sim.requests();
+    let tries = sent.iter().filter(|exchange| reactions(&exchange.path)).count();
+    // It may only be late, so it is asked for again, and not for long.
+    assert_eq!(tries, 3);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sticky_comment_that_somebody_deleted_is_made_anew() {
+    let world = World::new().await;
+    let change = module("example.org", None);
+    let pull = world.open("dns", &[("dns/main.tf", &change)]).await;
+    let shown = pull.shown().await;
+    let sticky = shown.comments_by("lockkeeper[bot]")[0].id;
+    let deleted = world.sim.delete_comment(REPO, sticky, "alice").await;
+    deleted.expect("a deletion");
+    world.settle().await;
+    pull.push(&[("dns/main.tf", &module("example.net", None))]).await;
+    assert!(pull.status().await.contains("example.net"));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repository_that_the_app_cannot_see_is_given_up() {
     let world = World::new().await;
     let (_, installation) = world.sim.ids(REPO).await.expect("ids");
