@@ -131,8 +131,10 @@ fn gate(config: &Config) -> Result<Rules, Vec<Located>> {
 fn configuration(tree: &Tree) -> Config {
     let path = RepoPath::parse(FILE).expect("a plain name");
     let read = match tree.entries.get(&path) {
+        None if is_a_directory(tree, &path) => Err("this is a directory".to_owned()),
         None => return Config::default(),
         Some(entry) if entry.kind == Kind::Symlink => Err("the file is a link".to_owned()),
+        Some(entry) if entry.kind == Kind::Submodule => Err("this is a submodule".to_owned()),
         Some(entry) => tree
             .blobs
             .get(&entry.blob)
@@ -147,6 +149,13 @@ fn configuration(tree: &Tree) -> Config {
         }
         Err(why) => Config::unreadable(Located::at(Place::file(path), why).hint("make it a plain text file")),
     }
+}
+
+fn is_a_directory(tree: &Tree, path: &RepoPath) -> bool {
+    let mut after = tree.entries.range(path.clone()..).map(|(path, _)| path);
+    // `a-b` sorts between `a` and `a/b`.
+    let beside = |other: &&RepoPath| other.as_str().starts_with(path.as_str());
+    after.by_ref().take_while(beside).any(|other| other.is_within(path))
 }
 
 /// Stacks, edges and what the changes affect. Never panics on bad input; bounded in time.
@@ -276,6 +285,9 @@ fn layouts(
     (base, merged)
 }
 
+/// What people call the file by mistake.
+const MISNAMED: &str = "lockkeeper.yml";
+
 fn entry_of(tree: &Tree) -> Option<&Entry> {
     tree.entries.get(&RepoPath::parse(FILE).expect("a plain name"))
 }
@@ -298,6 +310,11 @@ fn gate_notices(input: &Input<'_>, base: &Config, merged: &Config) -> Vec<Locate
             let problem = "the change of policies takes effect after the merge";
             notices.push(Located::at(Place::file(path.clone()), problem).hint(hint));
         }
+    }
+    let other = RepoPath::parse(MISNAMED).expect("a plain name");
+    if entry_of(input.merged).is_none() && input.merged.entries.contains_key(&other) {
+        let problem = "nobody reads this file";
+        notices.push(Located::at(Place::file(other), problem).hint(format!("call it {FILE}")));
     }
     let stack_file = |path: &&RepoPath| path.file_name() == terragrunt::STACK_FILE;
     let mut paths = input.changes.iter().filter_map(|change| change.new.as_ref());

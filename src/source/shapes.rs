@@ -173,6 +173,8 @@ impl<'a> Shapes<'a> {
 
     pub fn glob_is_good(&mut self, glob: &str, place: &Place, half: Half) -> bool {
         let mut builder = GitignoreBuilder::new("");
+        // The matcher would take `[a` for these letters; here it is a slip that would exclude nothing.
+        builder.allow_unclosed_class(false);
         let built = builder
             .add_line(None, glob)
             .map(|_| ())
