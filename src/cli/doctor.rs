@@ -83,6 +83,9 @@ pub async fn run(args: DoctorArgs, environment: &Environment, own: OwnBinary) ->
     if let Err(error) = confinement(&own, mode, &mut findings).await {
         return wrong(format_args!("could not {}", one_line(&error)));
     }
+    for warning in settings.iter().flat_map(|settings| &settings.warnings) {
+        findings.weak(warning);
+    }
     if let Some(settings) = settings {
         app(settings, &mut findings).await;
     }

@@ -31,6 +31,14 @@ impl Environment {
         found.map(|(_, value)| value.as_os_str())
     }
 
+    /// Every variable that begins with [`OURS`], and its value as far as it is text.
+    pub fn ours(&self) -> impl Iterator<Item = (&str, &str)> {
+        let named = self.0.iter().filter_map(|(name, value)| Some((name.to_str()?, value)));
+        named
+            .filter(|(name, _)| name.starts_with(OURS))
+            .map(|(name, value)| (name, value.to_str().unwrap_or_default()))
+    }
+
     /// Where programs are looked for.
     pub fn path(&self) -> OsString {
         self.var("PATH")
@@ -104,6 +112,16 @@ impl Names {
         Ok(names)
     }
 
+    /// The first of these that `all` does not let through.
+    pub fn beyond(&self, all: &Names) -> Option<String> {
+        let exact = self.exact.iter().find(|name| !all.hold(name)).cloned();
+        let within = |prefix: &str| all.prefixes.iter().any(|other| prefix.starts_with(other.as_str()));
+        exact.or_else(|| {
+            let prefix = self.prefixes.iter().find(|prefix| !within(prefix))?;
+            Some(format!("{prefix}*"))
+        })
+    }
+
     fn hold(&self, name: &str) -> bool {
         self.exact.iter().any(|exact| exact == name) || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
     }
@@ -151,6 +169,22 @@ mod tests {
         assert_eq!(through(""), Vec::<String>::new());
         // A prefix of ours is no way round.
         assert_eq!(through("LOCK*"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_list_is_within_another_or_its_first_word_is_not() {
+        let table = [
+            ("AWS_REGION", "default", None),
+            ("AWS_S3_*, AWS_*", "AWS_*", None),
+            ("AWS_*", "AWS_REGION", Some("AWS_*")),
+            ("AWS_*", "AWS_S3_*", Some("AWS_*")),
+            ("AWS_REGION, HOME", "default", Some("HOME")),
+            ("", "none", None),
+        ];
+        for (some, all, expected) in table {
+            let names = |text: &str| Names::parse(text).expect("a list");
+            assert_eq!(names(some).beyond(&names(all)).as_deref(), expected, "{some} in {all}");
+        }
     }
 
     #[test]

@@ -75,6 +75,9 @@ async fn either(term: &mut Signal, int: &mut Signal) {
 
 /// An operator should not learn from a pull request that the server lacks something.
 async fn say_what_is_missing(settings: &Settings) {
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
     if server::tools_found(&settings.path).is_empty() {
         tracing::warn!("neither terraform nor tofu is on the PATH: every plan will say so");
     }

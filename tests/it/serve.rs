@@ -7,6 +7,8 @@ use std::process::{Child, Command, Output, Stdio};
 use lockkeeper::sim::{Options, Sim};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::served::private;
+
 const SECRET: &str = "a secret between the App and GitHub";
 
 fn lockkeeper(arguments: &[&str]) -> Command {
@@ -18,7 +20,7 @@ fn lockkeeper(arguments: &[&str]) -> Command {
 
 /// A complete environment, with everything below `dir`.
 fn complete(command: &mut Command, sim: &Sim, dir: &Path) {
-    std::fs::write(dir.join("app.pem"), &sim.app().private_key_pem).expect("written");
+    private(&dir.join("app.pem"), &sim.app().private_key_pem);
     command
         .env("LOCKKEEPER_GITHUB_API_URL", sim.url())
         .env("LOCKKEEPER_APP_ID", sim.app().id.to_string())
@@ -85,8 +87,8 @@ async fn what_is_wrong_at_the_start_is_one_line_and_2() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = taken.local_addr().expect("an address").to_string();
     let at = |name: &str| dir.path().join(name).display().to_string();
-    std::fs::write(at("readable/app.pem"), &sim.app().private_key_pem).expect("written");
-    std::fs::write(at("no.pem"), SECRET).expect("written");
+    private(at("readable/app.pem").as_ref(), &sim.app().private_key_pem);
+    private(at("no.pem").as_ref(), SECRET);
     std::fs::write(at("file"), "").expect("written");
     let table = [
         (

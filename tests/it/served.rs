@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -50,8 +51,8 @@ impl Served {
         let sim = Sim::start(Options::new(root.join("github")))
             .await
             .expect("a simulator");
-        std::fs::write(root.join("etc/key.pem"), &sim.app().private_key_pem).expect("written");
-        std::fs::write(root.join("etc/secret"), &sim.app().webhook_secret).expect("written");
+        private(&root.join("etc/key.pem"), &sim.app().private_key_pem);
+        private(&root.join("etc/secret"), &sim.app().webhook_secret);
         let files = files(&root.join("outside"));
         let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (&**path, &**text)).collect();
         sim.create_repo(REPO, false, &files).await.expect("a repository");
@@ -339,4 +340,10 @@ impl Served {
         })
         .collect()
     }
+}
+
+/// A file for its owner alone: the server takes no other of its own user's.
+pub fn private(path: &Path, text: &str) {
+    std::fs::write(path, text).expect("written");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("a mode");
 }

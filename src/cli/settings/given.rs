@@ -7,7 +7,7 @@ use clap::{Arg, ArgMatches, Command};
 
 use crate::cli::environment::Environment;
 use crate::cli::settings::BadSetting;
-use crate::cli::settings::table::{Kind, SETTINGS, setting};
+use crate::cli::settings::table::{Kind, SETTINGS, Setting, setting};
 
 /// The flags of the settings, as they were given.
 #[derive(Debug, Clone, Default)]
@@ -131,7 +131,7 @@ impl Given {
             let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
                 return Err(BadSetting::new(format_args!(
                     "{shown}:{at}: there is no setting {key:?}{}",
-                    nearest(&key)
+                    nearest(&key).map_or(String::new(), |setting| format!("; did you mean {}?", setting.key))
                 )));
             };
             let named = format!("{key} in {shown}:{at}");
@@ -155,14 +155,13 @@ fn line_of(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
 }
 
-fn nearest(key: &str) -> String {
+/// The setting whose key is most like this, if any is.
+pub(super) fn nearest(key: &str) -> Option<&'static Setting> {
     let similar = SETTINGS
         .iter()
-        .map(|setting| (strsim::jaro_winkler(setting.key, key), setting.key));
-    match similar.max_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((similarity, nearest)) if similarity > 0.8 => format!("; did you mean {nearest}?"),
-        _ => String::new(),
-    }
+        .map(|setting| (strsim::jaro_winkler(setting.key, key), setting));
+    let (similarity, nearest) = similar.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (similarity > 0.8).then_some(nearest)
 }
 
 fn text_of(value: &toml::Value, separator: &str) -> Option<String> {

@@ -19,6 +19,8 @@ pub mod table;
 pub mod given;
 pub mod read;
 pub mod reach;
+pub mod modes;
+pub mod unknown;
 
 /// Everything `serve` needs to know. Secrets stay secret in its `Debug`, because there is none.
 pub struct Settings {
@@ -52,6 +54,8 @@ pub struct Settings {
     pub policy_dir: Option<PathBuf>,
     /// Files that no tool may read, beside the data directory: the key, the secret, the database.
     pub secret_files: Vec<PathBuf>,
+    /// What an operator should know of them and may have reasons for: sentences.
+    pub warnings: Vec<String>,
     /// Where programs are looked for.
     pub path: OsString,
     pub git_env: Vec<(OsString, OsString)>,
@@ -106,6 +110,7 @@ impl Settings {
             drain: Duration::from_secs(3600),
             policy_dir: None,
             secret_files: Vec::new(),
+            warnings: Vec::new(),
             path: environment.path(),
             git_env: environment.for_git(),
             own,

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::cli::environment::{Environment, Names};
 use crate::cli::settings::given::{Flags, Given, Value};
 use crate::cli::settings::table::{Kind, SETTINGS, setting};
-use crate::cli::settings::{BadSetting, Settings, reach};
+use crate::cli::settings::{BadSetting, Settings, modes, reach, unknown};
 use crate::process::OwnBinary;
 use crate::process::confine::Confine;
 use crate::store::artifact::ArtifactKey;
@@ -25,14 +25,19 @@ const MOST_PARALLEL: usize = 1_000;
 
 /// The settings of `serve`: complete and checked, or the line that says what to mend.
 pub fn settings(flags: &Flags, environment: &Environment, own: OwnBinary) -> Result<Settings, BadSetting> {
+    unknown::none_is_unknown(environment)?;
     let given = Given::gather(flags, environment)?;
     nothing_missing(&given)?;
     let want = |key: &str| given.value(key).ok_or_else(|| missing(&[setting(key).env]));
     let key_file = want("private_key_file")?;
     let secret_file = given.value("webhook_secret_file");
     let artifact_key_file = given.value("artifact_key_file");
-    let tool_env = environment.let_through(&names(&want("tool_env")?)?);
-    let fork_names = names(&given.value("fork_env").unwrap_or_else(|| nothing("fork_env")))?;
+    let tool_names = names(&want("tool_env")?)?;
+    let tool_env = environment.let_through(&tool_names);
+    let fork_names = fork_names(
+        &given.value("fork_env").unwrap_or_else(|| nothing("fork_env")),
+        &tool_names,
+    )?;
     let database_url = given.value("database_url").map(|value| database(&value)).transpose()?;
     let mut secret_files = vec![PathBuf::from(&key_file.text)];
     secret_files.extend(
@@ -41,6 +46,12 @@ pub fn settings(flags: &Flags, environment: &Environment, own: OwnBinary) -> Res
             .flatten()
             .map(|value| PathBuf::from(&value.text)),
     );
+    let given_secrets = [Some(&key_file), secret_file.as_ref(), artifact_key_file.as_ref()];
+    let for_us_alone: Vec<(String, PathBuf)> = given_secrets
+        .into_iter()
+        .flatten()
+        .map(|value| (value.named.clone(), PathBuf::from(&value.text)))
+        .collect();
     secret_files.extend(database_url.iter().filter_map(|url| database_file(url)));
     let settings = Settings {
         listen: address(&want("listen")?)?,
@@ -67,6 +78,7 @@ pub fn settings(flags: &Flags, environment: &Environment, own: OwnBinary) -> Res
         drain: duration(&want("drain")?)?,
         policy_dir: given.value("policy_dir").map(|value| policy_dir(&value)).transpose()?,
         secret_files,
+        warnings: modes::warnings(for_us_alone)?,
         path: environment.path(),
         git_env: environment.for_git(),
         own,
@@ -130,6 +142,20 @@ fn missing(names: &[&str]) -> BadSetting {
 
 fn names(value: &Value) -> Result<Names, BadSetting> {
     Names::parse(&value.text).map_err(|why| BadSetting::of(&value.named, why))
+}
+
+/// What a fork gets is a part of what others get: a name beyond that would never pass.
+fn fork_names(value: &Value, of: &Names) -> Result<Names, BadSetting> {
+    let fork = names(value)?;
+    match fork.beyond(of) {
+        None => Ok(fork),
+        Some(name) => Err(BadSetting::of(
+            &value.named,
+            format_args!(
+                "{name} is not in LOCKKEEPER_TOOL_ENV, so it reaches no tool: add it there too, or leave it out"
+            ),
+        )),
+    }
 }
 
 fn address(value: &Value) -> Result<SocketAddr, BadSetting> {

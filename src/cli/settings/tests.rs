@@ -1,5 +1,6 @@
 //! Owns the table: each setting that is missing or wrong, and its one line.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,8 +27,11 @@ impl Bench {
     /// Complete and right.
     fn new() -> Bench {
         let dir = tempfile::tempdir().expect("a folder");
-        std::fs::write(dir.path().join("key.pem"), "PRIVATE").expect("written");
-        std::fs::write(dir.path().join("secret"), format!("{SECRET}\n")).expect("written");
+        for (name, text) in [("key.pem", "PRIVATE"), ("secret", &format!("{SECRET}\n"))] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).expect("written");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("a mode");
+        }
         std::fs::create_dir(dir.path().join("folder")).expect("made");
         let at = |name: &str| dir.path().join(name).display().to_string();
         let env = [
@@ -217,6 +221,11 @@ fn each_wrong_setting_has_its_line() {
             "\"A=B\" is neither a variable's name nor a prefix like AWS_*",
         ),
         (
+            "LOCKKEEPER_FORK_ENV",
+            "AWS_REGION, HOME",
+            "HOME is not in LOCKKEEPER_TOOL_ENV, so it reaches no tool: add it there too, or leave it out",
+        ),
+        (
             "LOCKKEEPER_TOOL_READ",
             "DIR/folder:DIR/none",
             "DIR/none cannot be read: No such file or directory (os error 2)",
@@ -234,6 +243,34 @@ fn each_wrong_setting_has_its_line() {
             format!("{name}: {line}"),
             "{value}"
         );
+    }
+}
+
+#[test]
+fn a_variable_that_nobody_reads_is_refused() {
+    let table = [
+        ("LOCKKEEPER_CONFIN", "did you mean LOCKKEEPER_CONFINE?"),
+        ("LOCKKEEPER_PARALEL", "did you mean LOCKKEEPER_PARALLEL?"),
+        ("LOCKKEEPER_TYPO", "`lockkeeper serve --help` lists them"),
+        ("LOCKKEEPER_PORT", "`lockkeeper serve --help` lists them"),
+        ("LOCKKEEPER_PORT_X_TCP", "`lockkeeper serve --help` lists them"),
+    ];
+    for (name, hint) in table {
+        let line = Bench::new().set(name, "8080").line();
+        assert_eq!(line, format!("{name}: there is no setting of this name; {hint}"));
+    }
+    // What the world around a container sets, and what our own tests do.
+    for (name, value) in [
+        ("LOCKKEEPER_SERVICE_HOST", "10.0.0.1"),
+        ("LOCKKEEPER_SERVICE_PORT", "80"),
+        ("LOCKKEEPER_SERVICE_PORT_HTTP", "80"),
+        ("LOCKKEEPER_METRICS_SERVICE_PORT", "80"),
+        ("LOCKKEEPER_PORT", "tcp://10.0.0.1:80"),
+        ("LOCKKEEPER_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("LOCKKEEPER_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ("LOCKKEEPER_TEST_REQUIRE", "all"),
+    ] {
+        assert!(Bench::new().set(name, value).read().is_ok(), "{name}");
     }
 }
 
@@ -318,10 +355,7 @@ fn only_the_allow_list_reaches_the_tool_and_less_of_it_a_fork() {
         .set("AWS_REGION", "x")
         .set("AWS_SECRET_ACCESS_KEY", "y")
         .set("HOME", "/root");
-    let settings = bench
-        .set("LOCKKEEPER_FORK_ENV", "AWS_REGION, HOME")
-        .read()
-        .expect("settings");
+    let settings = bench.set("LOCKKEEPER_FORK_ENV", "AWS_REGION").read().expect("settings");
     let names = |env: &[(std::ffi::OsString, std::ffi::OsString)]| -> Vec<String> {
         env.iter()
             .map(|(name, _)| name.to_string_lossy().into_owned())
