@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::graph::Reads;
 use crate::domain::ids::{LockKey, RepoId, RepoPath};
-use crate::domain::layout::{Constraint, GitModule, ReadSet, Tool};
+use crate::domain::layout::{Constraint, GitModule, Pattern, ReadSet, Tool};
 use crate::domain::located::{Located, Place};
 use crate::source::consumed::consumed;
 use crate::source::facts::{Call, Facts, RemoteState, Repeat, StateKind};
 use crate::source::files::{Lost, What};
-use crate::source::inputs::Inputs;
+use crate::source::inputs::{Inputs, anchored};
 use crate::source::lookups::NamedAt;
 use crate::source::module::{Module, Modules, lost_error};
 use crate::source::state::of_read;
@@ -92,6 +92,7 @@ pub fn walk(modules: &Modules<'_>, root: Root<'_>) -> Walked {
         out: Walked::default(),
     };
     walk.module(dir, dir, vars);
+    walk.implied_mirror();
     walk.out.finished()
 }
 
@@ -126,6 +127,16 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// Where it is started the tool takes providers from `terraform.d/plugins`: what lies there is the stack's.
+    fn implied_mirror(&mut self) {
+        let files = self.modules.files;
+        let dir = self.root.join("terraform.d").expect("a plain name");
+        if files.has_folders(&dir) || !files.in_directory(&dir).is_empty() {
+            let glob = anchored(&dir, "**");
+            self.out.reads.patterns.push(Pattern { negated: false, glob });
+        }
+    }
+
     /// `dir` is where the tool thinks it is; `real` is where links lead.
     fn module(&mut self, dir: &RepoPath, real: &RepoPath, mut vars: Vars) {
         let module = self.modules.at(real, self.tool);

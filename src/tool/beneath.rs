@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 
@@ -65,6 +65,43 @@ pub fn write(root: &Path, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()
     file.write_all(bytes)
 }
 
+/// The first link below a folder that leads into none of these folders, which are resolved. Iterative: how deep it
+/// nests is its author's choice.
+pub fn link_that_leaves(root: &Path, allowed: &[PathBuf]) -> io::Result<Option<PathBuf>> {
+    let root = root.canonicalize()?;
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let (path, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))?;
+            if kind.is_dir() {
+                folders.push(path);
+            } else if kind.is_symlink() {
+                let target = match path.canonicalize() {
+                    Ok(target) => target,
+                    // it leads nowhere yet
+                    Err(_) => plainly(&folder.join(std::fs::read_link(&path)?)),
+                };
+                if !allowed.iter().any(|dir| target.starts_with(dir)) {
+                    return Ok(Some(path.strip_prefix(&root).unwrap_or(&path).to_owned()));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// A path without `..`, as it is written.
+fn plainly(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            part => plain.push(part),
+        }
+    }
+    plain
+}
+
 /// Removes a file or a link; nothing there is as good.
 pub fn remove(root: &Path, path: &Path) -> io::Result<()> {
     let (dir, name) = split(path)?;
@@ -90,7 +127,7 @@ pub fn link(root: &Path, path: &Path, target: &Path) -> io::Result<()> {
 /// Makes sure that `path` is a real directory below the root. Where a part of it is a link into `checkout`, as the
 /// trees of a run have them, it becomes a directory of links to what that directory holds.
 pub fn real_dir(root: &Path, path: &Path, checkout: &Path) -> io::Result<()> {
-    let mut made = std::path::PathBuf::new();
+    let mut made = PathBuf::new();
     for part in path.components() {
         let parent = open(root, &made, OFlags::DIRECTORY | OFlags::PATH, 0)?;
         let name = part.as_os_str();

@@ -8,6 +8,7 @@ use hcl_edit::structure::{Block, Body};
 use sha2::{Digest, Sha256};
 
 use crate::domain::ids::RepoPath;
+use crate::domain::located::{Located, Place};
 use crate::tool::error::ToolError;
 use crate::tool::program::Installed;
 use crate::tool::site::StackAt;
@@ -20,6 +21,26 @@ const MODULES: usize = 1000;
 
 /// The lock file's name, of both tools.
 pub(crate) const LOCK_FILE: &str = ".terraform.lock.hcl";
+
+/// Where the tool is started: a folder of the repository from which the tools would take their providers.
+const IMPLIED: &str = "terraform.d";
+
+/// Refuses a stack that brings its own providers. What it has installed would be in a seed that others share.
+pub(crate) fn brings_no_providers(config: &Config, shown: &RepoPath) -> Result<(), ToolError> {
+    let dir = config.root.join(config.dir.as_str()).join(IMPLIED);
+    if !dir.is_symlink() && !exists(&dir.join("plugins")) {
+        return Ok(());
+    }
+    let problem = "terraform.d/plugins holds providers, and providers that a repository brings are not run here";
+    let hint = "remove it; this server's operator can offer a provider mirror: TF_CLI_CONFIG_FILE in LOCKKEEPER_TOOL_ENV, and its folder in LOCKKEEPER_TOOL_READ";
+    let place = Place::file(joined(shown, "terraform.d/plugins"));
+    Err(ToolError::Refused(Located::at(place, problem).hint(hint)))
+}
+
+/// Of a link: the link itself.
+fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
 
 /// What `init` reads of a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,14 +87,18 @@ pub(crate) fn read(at: &StackAt<'_>, config: &Config, installed: &Installed, kep
         needs: BTreeSet::new(),
         parts: 0,
     };
-    reading.part("format", b"2");
+    reading.part("format", b"3");
     reading.part("tool", installed.tool.word().as_bytes());
     reading.part("version", installed.version.to_string().as_bytes());
     reading.part("program", installed.file.as_os_str().as_encoded_bytes());
+    // what the code of a fork brought about is never what one of our own branches uses
+    reading.part("origin", format!("{:?}", at.origin).as_bytes());
     if kept {
         reading.part("state", b"kept here");
     }
     let checkout = &config.root;
+    // whatever a tool finds there makes a seed for this tree alone
+    reading.runs_code |= exists(&checkout.join(config.dir.as_str()).join(IMPLIED));
     if let Some(init) = &config.init {
         init.args
             .iter()

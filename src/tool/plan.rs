@@ -71,7 +71,10 @@ pub async fn plan(site: &Site, at: &StackAt<'_>, seed: &Seed, inputs: &Inputs) -
 
     if let (Aim::Destroy, Some(_)) = (inputs.aim, &at.stack.unit) {
         return Err(ToolError::refused(
-            format!("{} is a terragrunt unit, and those are not destroyed by this version", at.stack.name),
+            format!(
+                "{} is a terragrunt unit, and those are not destroyed by this version",
+                at.stack.name
+            ),
             "destroy it by hand with terragrunt, from the base branch, and then remove its files",
         ));
     }

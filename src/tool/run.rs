@@ -33,6 +33,12 @@ const MOST_READ: u64 = 16 << 20;
 /// The most bytes of a plan or of outputs as JSON: what is larger would be the memory of this server.
 const MOST_JSON: u64 = 64 << 20;
 
+/// Names the tool's own configuration.
+const CONFIG: &str = "TF_CLI_CONFIG_FILE";
+/// Without it `terraform.d/plugins` where the tool is started, and others, are mirrors that come before every registry
+/// (terraform: "Implied Local Mirror Directories"): a pull request would bring its own program for every provider.
+const NO_IMPLIED_MIRROR: &str = "provider_installation {\n  direct {}\n}\n";
+
 /// One command of the tool.
 pub(crate) struct Command {
     pub step: Step,
@@ -71,6 +77,9 @@ impl Command {
         let step = self.step;
         for dir in [home(at), temp(at)] {
             std::fs::create_dir_all(&dir).map_err(ToolError::io("make a scratch folder"))?;
+        }
+        if configured(site, at).is_none() {
+            keep_config(site).map_err(ToolError::io("write the tool's configuration"))?;
         }
         let mut task = Task::new(
             dir,
@@ -137,6 +146,23 @@ fn starts_no_provider(command: &Command) -> bool {
     matches!(command.step, Step::Init | Step::Fetch) || !command.data_dir.join("providers").exists()
 }
 
+/// The operator's configuration of the tool.
+fn configured<'a>(site: &'a Site, at: &StackAt<'_>) -> Option<&'a OsString> {
+    let given = site.env_for(at.origin).iter().find(|(name, _)| name == CONFIG);
+    given.map(|(_, file)| file).filter(|file| !file.is_empty())
+}
+
+fn keep_config(site: &Site) -> std::io::Result<()> {
+    let file = site.tool_config();
+    if std::fs::read(&file).is_ok_and(|bytes| bytes == NO_IMPLIED_MIRROR.as_bytes()) {
+        return Ok(());
+    }
+    // renamed into place: another tool may read it now
+    let new = site.data.join(format!("tool.tfrc.{}", uuid::Uuid::now_v7().simple()));
+    std::fs::write(&new, NO_IMPLIED_MIRROR)?;
+    std::fs::rename(new, file)
+}
+
 /// Exactly this, nothing of the server's. What we set stands last and cannot be overridden from outside.
 fn environment(site: &Site, at: &StackAt<'_>, command: &Command) -> Vec<(OsString, OsString)> {
     let mut env = site.env_for(at.origin).to_vec();
@@ -161,6 +187,9 @@ fn environment(site: &Site, at: &StackAt<'_>, command: &Command) -> Vec<(OsStrin
     set("GIT_ALLOW_PROTOCOL", protocols(&site.github).into());
     set("GIT_CONFIG_NOSYSTEM", "1".into());
     set("GIT_TERMINAL_PROMPT", "0".into());
+    if configured(site, at).is_none() {
+        set(CONFIG, site.tool_config().into());
+    }
     for (name, value) in &command.env {
         set(&name.to_string_lossy(), value.clone());
     }
@@ -183,6 +212,9 @@ fn confinement(site: &Site, at: &StackAt<'_>, command: &Command) -> Confinement 
         at.checkout.clone(),
         site.providers(),
     ]);
+    if configured(site, at).is_none() {
+        read.push(site.tool_config());
+    }
     read.push(command.data_dir.clone());
     read.extend(site.paths_for(at.origin).cloned());
     for (name, value) in site.env_for(at.origin) {

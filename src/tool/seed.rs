@@ -70,6 +70,7 @@ pub async fn prepare(site: &Site, at: &StackAt<'_>, token: Option<&SecretString>
         None => None,
     };
     let own = Own::of(at, unit.as_ref());
+    inputs::brings_no_providers(&own.config(at), at.config_dir())?;
     link_states(site, at, &own, kept.as_ref()).map_err(ToolError::io("put the states into a tree"))?;
     let inputs = inputs::read(at, &own.config(at), &installed, kept.is_some())?;
     fs::create_dir_all(site.seeds()).map_err(ToolError::io("make a folder"))?;
@@ -292,6 +293,7 @@ async fn make(
         }
         let pinned = inputs.modules_pinned && (inputs.lock_file.is_some() || lock_file.is_none());
         providers::adopt(&site.providers(), private, data_dir).map_err(ToolError::io("share the providers"))?;
+        stays_inside(site, at, data_dir)?;
         read_only(data_dir).map_err(ToolError::io("make a seed read-only"))?;
         publish(site, &inputs.digest, &Pointer { dir: name, pinned }).map_err(ToolError::io("publish a seed"))
     });
@@ -302,6 +304,33 @@ async fn make(
             let _gone = writable(data_dir).and_then(|()| fs::remove_dir_all(data_dir));
             Err(why)
         }
+    }
+}
+
+/// A seed is everybody's: what it links to must be ours or the operator's, never a tree of somebody's run.
+fn stays_inside(site: &Site, at: &StackAt<'_>, data_dir: &Path) -> Result<(), ToolError> {
+    let resolved = |dir: PathBuf| dir.canonicalize().ok();
+    let mut allowed: Vec<PathBuf> = [data_dir.to_owned(), site.providers()]
+        .into_iter()
+        .chain(site.mirrors(at.origin))
+        .filter_map(resolved)
+        .collect();
+    // an operator may name the whole disk: what runs leave is nobody's mirror
+    let data = site
+        .data
+        .canonicalize()
+        .map_err(ToolError::io("find the data directory"))?;
+    allowed.retain(|dir| !data.starts_with(dir));
+    match beneath::link_that_leaves(data_dir, &allowed).map_err(ToolError::io("look through a seed"))? {
+        None => Ok(()),
+        Some(link) => Err(ToolError::refused(
+            format!(
+                "init of stack {} made a link that leads out of its data directory: {}",
+                at.stack.name,
+                link.display()
+            ),
+            "remove what made it: a module or provider that is a link to somewhere else",
+        )),
     }
 }
 

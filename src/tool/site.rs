@@ -187,6 +187,20 @@ impl Site {
         self.data.join("providers")
     }
 
+    /// Where providers of the operator's own may lie: no pull request can write there.
+    pub(crate) fn mirrors(&self, origin: Origin) -> Vec<PathBuf> {
+        let read = match origin {
+            Origin::Own => self.read.as_slice(),
+            Origin::Fork => &[],
+        };
+        read.iter().cloned().chain([PathBuf::from("/usr")]).collect()
+    }
+
+    /// The tool's configuration where the operator gives none.
+    pub(crate) fn tool_config(&self) -> PathBuf {
+        self.data.join("tool.tfrc")
+    }
+
     /// The folder of a state that is kept on this server: one per repository and lock key.
     pub fn state_folder(&self, repo: RepoId, key: &LockKey) -> PathBuf {
         let digest = hex::encode(Sha256::digest(key.as_str()));

@@ -180,6 +180,10 @@ async fn planned(
     let made_plan = match crate::tool::plan::plan(worker.site(), &place, &seed, &inputs).await {
         // The state still needs a provider that the configuration dropped: once more with a seed that has it.
         Err(error) if error.needs_init() => {
+            // What this plan left in its tree must not reach a seed that others share.
+            tree.lay().await?;
+            place::fresh_scratch(&place).await?;
+            let seed = crate::tool::seed::prepare(worker.site(), &place, token.as_ref()).await?;
             let seed = crate::tool::seed::renew(worker.site(), &place, token.as_ref(), &seed).await?;
             crate::tool::plan::plan(worker.site(), &place, &seed, &inputs).await?
         }

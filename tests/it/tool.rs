@@ -1107,3 +1107,108 @@ async fn a_workspace_that_does_not_exist_is_located_and_has_nothing_to_destroy()
         assert!(planned.counts.add > 0, "the one that exists is planned");
     }
 }
+
+/// A program that says so if it is ever started.
+fn fake_provider(dir: &Path, started: &Path) {
+    for registry in ["registry.terraform.io", "registry.opentofu.org"] {
+        let arch = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
+        let at = dir.join(format!("{registry}/acme/fake/1.0.0/linux_{arch}"));
+        fs::create_dir_all(&at).expect("a folder");
+        let file = at.join("terraform-provider-fake_v1.0.0");
+        fs::write(&file, format!("#!/bin/sh\necho started >> {}\n", started.display())).expect("a program");
+        fs::set_permissions(file, fs::Permissions::from_mode(0o755)).expect("a program");
+    }
+}
+
+const NEEDS_FAKE: &str =
+    "terraform {\n  required_providers {\n    fake = {\n      source = \"acme/fake\"\n    }\n  }\n}\n";
+
+#[tokio::test]
+async fn a_provider_that_a_repository_brings_neither_runs_nor_reaches_a_seed() {
+    for tool in tools() {
+        let mut world = World::new(tool);
+        let (started, packages) = (world.root().join("runs/started"), world.root().join("data/providers"));
+        let plugins = |root: &Path| root.join("net/terraform.d/plugins");
+        world.write("net/main.tf", NEEDS_FAKE);
+        fake_provider(&plugins(&world.root().join("checkout")), &started);
+        let (why, sentence) = world.refusal(&world.attempt(world.stack("net"))).await;
+        assert!(matches!(why, ToolError::Refused(_)), "{why:?}");
+        assert!(
+            sentence.contains("terraform.d/plugins") && sentence.contains("TF_CLI_CONFIG_FILE"),
+            "{sentence}"
+        );
+        assert_eq!(
+            why.failure().located[0].place.as_ref().expect("a place").to_string(),
+            "net/terraform.d/plugins"
+        );
+
+        // The same where nobody could see it: the tool does not look there.
+        fs::remove_dir_all(world.root().join("checkout/net/terraform.d")).expect("removed");
+        let at = world.attempt(world.stack("net"));
+        fake_provider(&plugins(&at.tree), &started);
+        let (why, sentence) = world.refusal(&at).await;
+        assert!(matches!(why, ToolError::Failed { .. }), "{sentence}");
+        assert!(!started.exists());
+        let brought = fs::read_dir(&packages).map_or(0, Iterator::count);
+        assert_eq!(brought, 0, "nothing was taken in");
+
+        // The same requirements from the operator's own mirror.
+        let mirror = tempfile::tempdir().expect("a folder");
+        fake_provider(&mirror.path().join("packages"), &started);
+        let config = mirror.path().join("tool.tfrc");
+        let text = format!(
+            "provider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n  }}\n}}\n",
+            mirror.path().join("packages").display()
+        );
+        fs::write(&config, text).expect("a file");
+        world.site.env = vec![("TF_CLI_CONFIG_FILE".into(), config.into())];
+        world.site.read = vec![mirror.path().to_owned()];
+        let at = world.attempt(world.stack("net"));
+        let seed = prepare(&world.site, &at.at(), None).await.expect("a seed");
+        assert!(seed.data_dir.join("providers").is_dir());
+        world.site.env.clear();
+        world.site.read.clear();
+        world.write("net/main.tf", NET);
+        world.planned(&world.attempt(world.stack("net"))).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_fork_made_is_never_what_an_own_branch_uses() {
+    let world = World::new(Tool::Terraform);
+    world.write("net/main.tf", NET);
+    let at = world.attempt(world.stack("net"));
+    let fork = StackAt {
+        origin: lockkeeper::tool::site::Origin::Fork,
+        ..at.at()
+    };
+    let of_fork = prepare(&world.site, &fork, None).await.expect("a seed");
+    let own = prepare(&world.site, &at.at(), None).await.expect("a seed");
+    assert_ne!(of_fork.digest, own.digest);
+    assert_ne!(of_fork.data_dir, own.data_dir);
+}
+
+#[tokio::test]
+async fn a_seed_with_a_link_out_of_it_is_not_published() {
+    let (world, log) = World::counting(Tool::Terraform);
+    world.write("net/main.tf", NET);
+    let program = log.with_file_name("terraform");
+    let script = fs::read_to_string(&program).expect("a script");
+    let tree = world.root().join("runs");
+    let links = format!(
+        "[ \"$1\" = init ] && ln -s {} \"$TF_DATA_DIR/left\"\nexec ",
+        tree.display()
+    );
+    fs::write(&program, script.replacen("exec ", &links, 1)).expect("a script");
+    let (why, sentence) = world.refusal(&world.attempt(world.stack("net"))).await;
+    assert!(
+        matches!(why, ToolError::Refused(_)) && sentence.contains("left"),
+        "{why:?}"
+    );
+    let seeds = fs::read_dir(world.root().join("data/seeds")).expect("a folder");
+    assert_eq!(seeds.count(), 0, "nothing is left of it");
+
+    // And it is nobody's trouble afterwards.
+    fs::write(&program, script).expect("a script");
+    world.planned(&world.attempt(world.stack("net"))).await;
+}

@@ -33,6 +33,7 @@ fn parts(found: &Survey) -> Keys {
         layout,
         errors: _,
         unreadable: _,
+        policies_at: _,
     } = &found.config;
     let written = &Written::of(found.text.as_deref(), &found.problems());
     let Rules {
