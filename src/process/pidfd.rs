@@ -1,8 +1,8 @@
-//! Owns waiting for a process without reaping it, be it our child or not.
+//! Owns waiting for the end of a process without reaping it, be it our child or not.
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -16,6 +16,14 @@ impl Pidfd {
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(open) => Ok(Some(Self(register(open)?))),
             Err(rustix::io::Errno::SRCH) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Kills it; that it has ended already is as good.
+    pub fn kill(&self) -> io::Result<()> {
+        match pidfd_send_signal(self.0.get_ref(), Signal::KILL) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
     }

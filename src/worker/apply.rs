@@ -18,6 +18,7 @@ use crate::tool::redact::Secrets;
 use crate::tool::seed::Seed;
 use crate::tool::site::StackAt;
 use crate::worker::Worker;
+use crate::worker::leftover;
 use crate::worker::place::{self, Attempting};
 use crate::worker::plan::{self, PlanError};
 use crate::worker::repository::Repository;
@@ -37,6 +38,8 @@ const LOOKS: u32 = 60;
 /// Applies one stack under its warrant, or follows the apply that an earlier life of this server began.
 pub async fn apply(worker: &Worker, pull: PullId, at: &StackRunId, claimed: &Claimed) -> anyhow::Result<Event> {
     let attempt = claimed.job.attempt;
+    let turn = worker.inner.turns.of(at.clone());
+    let _one = turn.lock().await;
     let state = worker.store().peek(pull).await?;
     let event = match prepared(worker, &state, at, attempt).await {
         Ok(ready) => match carried_out(worker, &ready, claimed).await {
@@ -45,6 +48,10 @@ pub async fn apply(worker: &Worker, pull: PullId, at: &StackRunId, claimed: &Cla
         },
         Err(error) => after_an_error(worker, at, claimed, error)?,
     };
+    // What a lost one left may be all that tells what it did.
+    if !matches!(event, StackEvent::ApplyLost) {
+        leftover::clear_apply(worker, at.run, &at.stack).await;
+    }
     Ok(Event::Stack {
         run: at.run,
         stack: at.stack.clone(),
@@ -224,6 +231,7 @@ async fn begin(worker: &Worker, ready: &Ready<'_>, claimed: &Claimed) -> Result<
         Err(why) => return Ok(Err(why)),
     };
     let site = worker.site();
+    leftover::end_earlier(worker, ready.run.id, &ready.at.stack.name).await?;
     // Back to the commit, then exactly what the plan made: nothing that another step left may reach the apply.
     ready.tree.lay().await?;
     place::fresh_scratch(&ready.at).await?;

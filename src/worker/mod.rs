@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::domain::ids::{RepoId, Timestamp};
+use crate::domain::ids::{RepoId, RunId, StackRunId, Timestamp};
 use crate::git::Mirrors;
 use crate::github::App;
 use crate::policy::bundle::Directory;
@@ -29,6 +29,7 @@ pub mod gather;
 pub mod decide;
 pub mod discover;
 pub mod place;
+pub mod leftover;
 pub mod shelf;
 pub mod inputs;
 pub mod judge;
@@ -75,7 +76,9 @@ struct Inner {
     parts: Parts,
     repositories: Mutex<HashMap<RepoId, Repository>>,
     /// One checkout of a run is made at a time.
-    checkouts: place::Gates,
+    checkouts: place::Gates<RunId>,
+    /// One job works with the folders of a stack of a run at a time.
+    turns: place::Gates<StackRunId>,
     /// What files said, by their contents: shared by every run.
     parsed: Arc<Parsed>,
     /// What terragrunt said of trees.
@@ -89,6 +92,7 @@ impl Worker {
             parts,
             repositories: Mutex::default(),
             checkouts: place::Gates::default(),
+            turns: place::Gates::default(),
             parsed: Arc::default(),
             units: units::Answers::default(),
             counters: Mutex::default(),

@@ -1,6 +1,7 @@
 //! Owns where runs lie on disk: one read-only checkout per run, a tree, a scratch and a folder per attempt for each stack.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,12 +19,17 @@ use crate::tool::terragrunt::unit::Laid;
 use crate::worker::Worker;
 use crate::worker::repository::Repository;
 
-/// One gate per run, so that its checkout is made once.
-#[derive(Default)]
-pub struct Gates(Mutex<HashMap<RunId, Arc<tokio::sync::Mutex<()>>>>);
+/// One gate per run, so that its checkout is made once; one per stack of it, so that its jobs take turns.
+pub struct Gates<T>(Mutex<HashMap<T, Arc<tokio::sync::Mutex<()>>>>);
 
-impl Gates {
-    fn of(&self, run: RunId) -> Arc<tokio::sync::Mutex<()>> {
+impl<T> Default for Gates<T> {
+    fn default() -> Self {
+        Gates(Mutex::default())
+    }
+}
+
+impl<T: Eq + Hash> Gates<T> {
+    pub fn of(&self, run: T) -> Arc<tokio::sync::Mutex<()>> {
         let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         gates.retain(|other, gate| *other == run || Arc::strong_count(gate) > 1);
         gates.entry(run).or_default().clone()

@@ -25,6 +25,7 @@ use crate::tool::site::Origin;
 use crate::worker::Worker;
 use crate::worker::inputs::{self, Given};
 use crate::worker::judge::{self, Case};
+use crate::worker::leftover;
 use crate::worker::place::{self, Attempting};
 use crate::worker::repository::Repository;
 use crate::worker::shelf::{self, Beside};
@@ -94,6 +95,8 @@ pub async fn plan(
     attempt: Attempt,
     stop: CancellationToken,
 ) -> anyhow::Result<Event> {
+    let turn = worker.inner.turns.of(at.clone());
+    let _one = turn.lock().await;
     let state = worker.store().peek(pull).await?;
     let event = match planned(worker, &state, at, attempt, stop).await {
         Ok(event) => event,
@@ -104,6 +107,7 @@ pub async fn plan(
             StackEvent::PlanFailed(failure)
         }
     };
+    leftover::clear_plan(worker, at.run, &at.stack).await;
     Ok(Event::Stack {
         run: at.run,
         stack: at.stack.clone(),
@@ -126,6 +130,10 @@ async fn planned(
     let (Discovery::Done(found), Some(stack_run)) = (&run.discovery, run.stacks.get(&at.stack)) else {
         return Ok(gone());
     };
+    tokio::select! {
+        ended = leftover::end_earlier(worker, at.run, &at.stack) => ended?,
+        () = stop.cancelled() => return Ok(StackEvent::Interrupted),
+    }
     let repository = worker.repository(state.id.repo).await?;
     let checkout = place::checkout(worker, &repository, run.id, found, stack_run.aim).await?;
     let attempting = Attempting {

@@ -76,7 +76,7 @@ async fn world() -> Served {
     world
 }
 
-fn all_below(dir: &Path) -> Vec<PathBuf> {
+pub fn all_below(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).map(|entries| entries.flatten().collect::<Vec<_>>());
     let entries = entries.unwrap_or_default().into_iter();
     entries
@@ -88,6 +88,17 @@ fn all_below(dir: &Path) -> Vec<PathBuf> {
 }
 
 impl Served {
+    /// What stands in the victim's scratch while one of its tools runs: afterwards it is gone.
+    fn victims_scratch(&self) -> PathBuf {
+        let tree = self.somebodys("runs", "victim/zz_lockkeeper_state_override.tf.json");
+        let stack = tree.ancestors().nth(3).expect("the stack's folder");
+        let file = stack.join("scratch/home/left");
+        assert!(!file.exists(), "what an apply wrote is still there");
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+        std::fs::write(&file, "left").expect("written");
+        file
+    }
+
     /// The first file below `data/<folder>` whose path ends so.
     fn somebodys(&self, folder: &str, end: &str) -> PathBuf {
         let all = all_below(&self.data().join(folder));
@@ -183,7 +194,7 @@ async fn a_plan_that_reads_what_is_not_its_own_is_told_what_was_denied() {
             "a-tree",
             world.somebodys("runs", "victim/zz_lockkeeper_state_override.tf.json"),
         ),
-        ("a-scratch", world.somebodys("runs", "home/left")),
+        ("a-scratch", world.victims_scratch()),
         ("a-log", world.somebodys("runs", "apply/stdout")),
         ("a-plan", world.somebodys("artifacts", ".plan-file")),
         ("a-seed", world.somebodys("seeds", "/terraform.tfstate")),
@@ -514,7 +525,7 @@ async fn a_key_provider_that_is_a_program_is_confined_like_the_rest() {
         PathBuf::from(format!("/proc/{server}/environ")),
         world.somebodys("states", "/terraform.tfstate"),
         world.somebodys("seeds", "/terraform.tfstate"),
-        world.somebodys("runs", "home/left"),
+        world.victims_scratch(),
         world.somebodys("artifacts", ".plan-file"),
     ];
     for target in &targets {

@@ -339,6 +339,81 @@ async fn a_plan_is_put_back_by_a_stop_and_made_again_after_a_kill() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_is_not_made_again_beside_one_that_still_runs() {
+    let mut world = world().await;
+    world.hold_plans();
+    world.hold("hold-plan");
+    world.hold("hold-plan-stubborn");
+    world.start(None).await;
+    let pull = world.change("stubborn").await;
+    world
+        .until("a plan is under way", async || {
+            let held = world.plans();
+            (held.len() == 1).then_some(()).ok_or(format!("{held:?}"))
+        })
+        .await;
+    let before = world.plans();
+    world.kill().await;
+    world.start(None).await;
+    // It does not heed the interrupt, and has a minute.
+    world
+        .until("the new server waits for it", async || {
+            assert_eq!(world.plans(), before, "a second plan beside the first\n{}", world.log());
+            let waits = world.log().matches("its end is waited for").count();
+            (waits > 0).then_some(()).ok_or_else(|| "it does not".to_owned())
+        })
+        .await;
+    assert_eq!(world.plans(), before, "{}", world.log());
+    world.let_go("hold-plan-stubborn");
+    world.let_go("hold-plan");
+    world.checked(pull, "success success action_required").await;
+    world.nothing_is_there_twice(pull, 0).await;
+}
+
+impl Served {
+    /// Programs of ours before terraform that plan, without what they fork for a moment.
+    fn plans(&self) -> Vec<i32> {
+        let mut all = self.processes(&["/bin/terraform", "plan", &self.data().display().to_string()]);
+        all.sort_unstable();
+        let parent = |pid: &i32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            let after_the_name = stat.rsplit_once(')')?.1;
+            after_the_name.split_whitespace().nth(1)?.parse::<i32>().ok()
+        };
+        let first = |pid: &&i32| parent(pid).is_some_and(|parent| !all.contains(&parent));
+        all.iter().filter(first).copied().collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_plan_wrote_is_gone_when_it_has_ended() {
+    let mut world = world().await;
+    world.hold_plans();
+    world.start(None).await;
+    let pull = world.change("wrote").await;
+    world.checked(pull, "success success action_required").await;
+    let (path, text) = module(&world.path("outside"), "network", "failed");
+    let fails = format!(
+        "{text}output \"fails\" {{\n  value = 1\n  precondition {{\n    condition     = var.secret == \"\"\n    error_message = \"no\"\n  }}\n}}\n"
+    );
+    let failed = world.open("failed", &[(path, fails)]).await;
+    world
+        .until("it has failed", async || {
+            let checks = world.checks(failed).await;
+            checks.starts_with("failure").then_some(()).ok_or(checks)
+        })
+        .await;
+    world.quiet().await;
+    let status = world.status(failed).await;
+    assert!(status.contains("plan failed"), "{status}");
+    let left: Vec<_> = crate::attack::all_below(&world.data().join("runs"))
+        .into_iter()
+        .filter(|path| path.ends_with("left-by-plan"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_apply_whose_supervisor_died_is_lost_and_keeps_its_lock() {
     let mut world = world().await;
     world.start(None).await;

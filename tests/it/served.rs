@@ -92,7 +92,8 @@ impl Served {
             .find(|file| file.is_file())
             .expect("terraform is on the PATH");
         let script = format!(
-            "#!/bin/sh\nif [ \"$1\" = plan ]; then\n  trap 'exit 130' INT\n  i=0\n  while [ -e '{}' ] && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done\nfi\ntrap - INT\nexec '{}' \"$@\"\n",
+            "#!/bin/sh\nif [ \"$1\" = plan ]; then\n  for dir in \"$TMPDIR\" \"$HOME\" .; do echo left > \"$dir/left-by-plan\" || exit 1; done\n  if [ -e '{}-stubborn' ]; then trap '' INT; else trap 'exit 130' INT; fi\n  i=0\n  while [ -e '{}' ] && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done\nfi\ntrap - INT\nexec '{}' \"$@\"\n",
+            hold.display(),
             hold.display(),
             real.display()
         );

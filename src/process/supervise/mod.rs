@@ -305,6 +305,23 @@ impl Running {
         }
     }
 
+    /// Sees to the end of one that is found again and that nobody wants: asked first, killed after twice the grace.
+    pub async fn end(&mut self) -> Result<(), ProcessError> {
+        if !matches!(self.supervisor, Supervisor::Orphan(_)) {
+            self.interrupt();
+        }
+        // How it ended is nobody's concern.
+        if tokio::time::timeout(2 * GRACE, self.wait()).await.is_err() {
+            if let Supervisor::Found(process) | Supervisor::Orphan(process) = &self.supervisor {
+                process
+                    .kill()
+                    .map_err(ProcessError::file("end the program of", self.folder.path()))?;
+            }
+            let _ended = self.wait().await;
+        }
+        Ok(())
+    }
+
     pub fn stdout(&self) -> PathBuf {
         self.folder.stdout()
     }
