@@ -12,6 +12,7 @@ pub mod unit;
 pub mod graph;
 pub mod command;
 pub mod run;
+pub mod ended;
 pub mod event;
 pub mod job;
 pub mod state;

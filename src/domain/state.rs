@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::command::Command;
+use crate::domain::ended::Ended;
 use crate::domain::event::CommandId;
 use crate::domain::ids::{
     CommitSha, ContentDigest, Fence, LockKey, Login, PlanDigest, PullId, PullNumber, RunId, StackName, StackRunId,
@@ -93,7 +94,9 @@ pub enum Outcome {
     NothingToApply,
     Unlocked(Vec<StackName>),
     Helped,
-    /// Its run is gone: what had become of it by then, so that a reply that was true stays true.
+    /// `/plan` or `/apply`, come to its end: its reply says this for good.
+    Ended(Ended),
+    /// Its run is gone before it came to its end: how far it came.
     Over(Over),
 }
 

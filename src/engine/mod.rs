@@ -13,6 +13,8 @@ pub mod answers;
 pub mod selection;
 pub mod left;
 pub mod destroy;
+pub mod stage;
+pub mod ended;
 pub mod free;
 pub mod review;
 pub mod require;
@@ -82,6 +84,7 @@ pub fn decide(state: &State, answers: &Answers, events: &[Event], mint: Mint) ->
     for rule in RULES {
         rule(&mut step, mint);
     }
+    ended::write_down(&mut step);
 
     step.touched = touched(state, &step.state, &step.touched);
     step
@@ -127,7 +130,7 @@ fn touched(before: &State, after: &State, already: &Touched) -> Touched {
             touched.replies.insert(id.clone());
         }
     }
-    // A reply to /apply or /plan ends with the result: it follows the stacks of its run.
+    // Until its command has ended, a reply to /apply or /plan follows the stacks of its run.
     let moved = |id: RunId| before.runs.get(&id) != after.runs.get(&id);
     let moving = after
         .commands

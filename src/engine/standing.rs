@@ -188,14 +188,17 @@ pub fn asks_for_a_person(state: &State) -> bool {
         .all(|stands| *stands != Stands::InProgress)
 }
 
-/// The run whose stacks a command's reply tells of.
+/// The run whose stacks a command's reply tells of, until the command has ended.
 pub fn follows(state: &State, asked: &Asked) -> Option<RunId> {
     match &asked.outcome {
         Outcome::Planning { run, .. } => Some(*run),
         Outcome::Applying(ticket) => state.tickets.get(ticket).map(Ticket::run),
-        Outcome::Refused(_) | Outcome::NothingToApply | Outcome::Unlocked(_) | Outcome::Helped | Outcome::Over(_) => {
-            None
-        }
+        Outcome::Refused(_)
+        | Outcome::NothingToApply
+        | Outcome::Unlocked(_)
+        | Outcome::Helped
+        | Outcome::Ended(_)
+        | Outcome::Over(_) => None,
     }
 }
 

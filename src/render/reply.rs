@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::command::{Command, Selector, VERBS};
+use crate::domain::command::VERBS;
+use crate::domain::ended::{Came, Ended, Stage};
 use crate::domain::ids::StackName;
 use crate::domain::run::{Discovery, Run, StackRun, StackState};
 use crate::domain::state::{Asked, AskedFor, Outcome, Over, State, Ticket};
-use crate::render::comment::in_order;
+use crate::engine::ended;
 use crate::render::summary::{by_name, listed};
 use crate::render::{markdown, stack};
 
@@ -22,25 +23,18 @@ pub fn reply(state: &State, asked: &Asked) -> String {
             format!("🔓 Unlocked {}.", names.join(", "))
         }
         Outcome::Helped => help(),
-        Outcome::Over(over) => ended(over),
-        Outcome::Planning { run, stacks } => match state.runs.get(run) {
-            Some(run) => planning(run, |stack| stacks.is_empty() || stacks.contains(&stack.stack.name)),
-            None => "Superseded by a newer run; the comment above shows it.".to_owned(),
-        },
-        Outcome::Applying(ticket) => match state
-            .tickets
-            .get(ticket)
-            .and_then(|ticket| Some((ticket, state.runs.get(&ticket.run())?)))
-        {
-            Some((ticket, run)) => format!("{}{}", applying(run, ticket), left_out(run, ticket, asked)),
-            None => "Superseded by a newer run; the comment above shows it.".to_owned(),
+        Outcome::Over(over) => taken_over(over),
+        Outcome::Ended(ended) => end(ended),
+        Outcome::Planning { .. } | Outcome::Applying(_) => match ended::ended(state, asked) {
+            Some(ended) => end(&ended),
+            None => so_far(state, asked),
         },
     };
     format!("@{} {said}\n\n{body}\n", asked.by)
 }
 
 /// How far it came before a newer run took over.
-fn ended(over: &Over) -> String {
+fn taken_over(over: &Over) -> String {
     let Over { asked_for, done, left } = over;
     let total = done.len() + left.len();
     let verb = match asked_for {
@@ -93,24 +87,61 @@ pub fn help() -> String {
     out
 }
 
+/// Always the same until something has come of it: the comment is what is kept up to date.
+fn so_far(state: &State, asked: &Asked) -> String {
+    let gone = || "Superseded by a newer run; the comment above shows it.".to_owned();
+    match &asked.outcome {
+        Outcome::Planning { run, stacks } => match state.runs.get(run) {
+            Some(run) => planning(run, |stack| stacks.is_empty() || stacks.contains(&stack.stack.name)),
+            None => gone(),
+        },
+        Outcome::Applying(ticket) => match state.tickets.get(ticket) {
+            Some(ticket) => applying(state.runs.get(&ticket.run()), ticket, asked),
+            None => gone(),
+        },
+        _ => gone(),
+    }
+}
+
 fn planning(run: &Run, meant: impl Fn(&StackRun) -> bool) -> String {
     match &run.discovery {
         Discovery::Held => {
             return "✋ Waits for someone with write access to read the fork and say `/plan` with its commit."
                 .to_owned();
         }
-        Discovery::Wanted(_) | Discovery::Pending(_) => return "⏳ Looking for the stacks.".to_owned(),
-        Discovery::Failed(_) => return "❌ Nothing can be planned; the comment above says what to mend.".to_owned(),
+        Discovery::Wanted(_) | Discovery::Pending(_) | Discovery::Failed(_) => {
+            return "⏳ Looking for the stacks.".to_owned();
+        }
         Discovery::Done(_) => {}
     }
-    let stacks: Vec<&StackRun> = run.stacks.values().filter(|stack| meant(stack)).collect();
-    let open = stacks
-        .iter()
-        .filter(|stack| matches!(stack.state, StackState::Waiting | StackState::Planning { .. }));
-    match (open.count(), stacks.len()) {
-        (_, 0) => "✅ No stack is touched.".to_owned(),
-        (0, _) => {
-            let planned = stacks.iter().filter(|stack| stack::plan(stack).is_some()).count();
+    let open = |stack: &&StackRun| matches!(stack.state, StackState::Waiting | StackState::Planning { .. });
+    let stacks = || run.stacks.values().filter(|stack| meant(stack));
+    let total = stacks().count();
+    format!("⏳ {} of {total} planned.", total - stacks().filter(open).count())
+}
+
+fn applying(run: Option<&Run>, ticket: &Ticket, asked: &Asked) -> String {
+    let stacks = run.map(|run| &run.stacks).into_iter().flatten();
+    let lost = stacks
+        .filter(|(name, stack)| ticket.stacks().contains_key(*name) && stack.state.is_lost())
+        .map(|(name, _)| name)
+        .next();
+    match lost {
+        Some(name) => format!("{} The others go on.", stack::lost(name)),
+        None => {
+            let names = run.map(|run| ended::left_out(run, ticket, asked)).unwrap_or_default();
+            format!("⏳ Applying; the comment above shows how far.{}", left_out(&names))
+        }
+    }
+}
+
+/// The last words of a command: of what was kept when it ended, and of nothing else.
+fn end(ended: &Ended) -> String {
+    match ended {
+        Ended::Unplannable => "❌ Nothing can be planned; the comment above says what to mend.".to_owned(),
+        Ended::Plan(stacks) if stacks.is_empty() => "✅ No stack is touched.".to_owned(),
+        Ended::Plan(stacks) => {
+            let planned = stacks.iter().filter(|came| came.counts.is_some()).count();
             let first = match planned == stacks.len() {
                 true => "✅ Planned; the comment above shows the plans.".to_owned(),
                 false => format!(
@@ -118,63 +149,40 @@ fn planning(run: &Run, meant: impl Fn(&StackRun) -> bool) -> String {
                     stacks.len()
                 ),
             };
-            format!("{first}\n\n{}", lines(run, &stacks))
+            format!("{first}\n\n{}", lines(stacks))
         }
-        (open, total) => format!("⏳ {} of {total} planned.", total - open),
+        Ended::Apply {
+            stacks,
+            left_out: names,
+        } => {
+            format!("{}\n\n{}{}", applied(stacks), lines(stacks), left_out(names))
+        }
     }
 }
 
-fn applying(run: &Run, ticket: &Ticket) -> String {
-    let stacks: Vec<&StackRun> = ticket.stacks().keys().filter_map(|name| run.stacks.get(name)).collect();
-    let count = |test: fn(&StackState) -> bool| stacks.iter().filter(|stack| test(&stack.state)).count();
-    let applied = count(|state| matches!(state, StackState::Applied(_)));
-    let moving = count(|state| {
-        matches!(
-            state,
-            StackState::Replanning { .. } | StackState::Confirmed { .. } | StackState::Applying { .. }
-        )
-    });
-    let differs = count(|state| matches!(state, StackState::Differs { .. }));
-    let lost: Vec<&StackRun> = stacks.iter().filter(|stack| stack.state.is_lost()).copied().collect();
-    let failed = count(|state| matches!(state, StackState::Failed { .. }));
-    let queued = count(|state| matches!(state, StackState::Queued(_)));
+fn applied(stacks: &[Came]) -> String {
+    let count = |test: fn(&Stage) -> bool| stacks.iter().filter(|came| test(&came.stage)).count();
+    let applied = count(|stage| matches!(stage, Stage::Applied));
     let total = stacks.len();
-    let first = if let Some(lost) = lost.first() {
-        format!("{} {applied} of {total} applied.", stack::lost(&lost.stack.name))
-    } else if moving > 0 || (queued > 0 && differs == 0 && failed == 0) {
-        // Always the same until something has come of it: the comment is what is kept up to date.
-        return "⏳ Applying; the comment above shows how far.".to_owned();
-    } else if differs > 0 {
+    if let Some(lost) = stacks.iter().find(|came| came.stage == Stage::Lost) {
+        format!("{} {applied} of {total} applied.", stack::lost(&lost.stack))
+    } else if count(|stage| matches!(stage, Stage::Differs)) > 0 {
         format!(
             "✋ {applied} of {total} applied, and the rest waits for you: the plan made now is not what was reviewed. \
              Read it in the comment above, have it approved, then say `/apply` again."
         )
-    } else if failed > 0 {
+    } else if count(|stage| matches!(stage, Stage::Failed(_))) > 0 {
         format!("❌ {applied} of {total} applied. Mend what failed and push, or say `/apply` to go on from here.")
     } else if applied == total {
         format!("✅ {total} of {total} applied.")
     } else {
         format!("{applied} of {total} applied; the rest goes no further under this command.")
-    };
-    format!("{first}\n\n{}", lines(run, &stacks))
+    }
 }
 
-/// What goes was left out of an apply that did not name it. Said of every such plan, whatever becomes of it later: the
-/// reply stays true.
-fn left_out(run: &Run, ticket: &Ticket, asked: &Asked) -> String {
-    let Some(Command::Apply { select }) = &asked.command else {
-        return String::new();
-    };
-    if !select.is_empty() && select.iter().all(|said| matches!(said, Selector::Name(_))) {
-        return String::new();
-    }
-    let destroys =
-        |stack: &StackRun| stack.goes() && stack.reviewed.as_ref().is_some_and(|plan| !plan.counts.is_empty());
-    let names: Vec<&StackName> = in_order(run)
-        .into_iter()
-        .filter(|(name, stack)| destroys(stack) && !ticket.stacks().contains_key(*name))
-        .map(|(name, _)| name)
-        .collect();
+/// What goes was left out of an apply that did not name it.
+fn left_out(names: &[StackName]) -> String {
+    let names: Vec<&StackName> = names.iter().collect();
     match names.is_empty() {
         true => String::new(),
         false => format!(
@@ -185,18 +193,19 @@ fn left_out(run: &Run, ticket: &Ticket, asked: &Asked) -> String {
     }
 }
 
-fn lines(run: &Run, stacks: &[&StackRun]) -> String {
-    let mut sorted = stacks.to_vec();
-    sorted.sort_by_key(|stack| (stack.after.len(), stack.stack.name.clone()));
+fn lines(stacks: &[Came]) -> String {
     let mut out = String::new();
-    for stack_run in sorted.iter().take(60) {
-        let name = markdown::code(stack_run.stack.name.as_str());
-        let parts = [stack::counts(stack_run), stack::state(run, stack_run)];
+    for came in stacks.iter().take(60) {
+        let name = markdown::code(came.stack.as_str());
+        let parts = [
+            stack::counted(came.aim, came.counts.as_ref()),
+            stack::stood(&came.stack, came.aim, &came.stage),
+        ];
         let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         out.push_str(&format!("- {name}: {}\n", parts.join(" · ")));
     }
-    if sorted.len() > 60 {
-        out.push_str(&format!("- … {} more\n", sorted.len() - 60));
+    if stacks.len() > 60 {
+        out.push_str(&format!("- … {} more\n", stacks.len() - 60));
     }
     out
 }

@@ -1,43 +1,29 @@
 //! Owns the words for one stack run: its row in the table and its folded part.
 
+use std::collections::BTreeSet;
+
+use crate::domain::ended::Stage;
 use crate::domain::graph::Reason;
 use crate::domain::ids::StackName;
 use crate::domain::plan::{Counts, PlanSummary};
 use crate::domain::run::{Aim, Phase, Run, StackRun, StackState};
 use crate::domain::verdict::{Effect, Verdict};
-use crate::engine::left;
+use crate::engine::stage;
 use crate::render::markdown;
 
 /// The plan that stands for a stack now.
 pub fn plan(stack: &StackRun) -> Option<&PlanSummary> {
-    match &stack.state {
-        StackState::Planned(plan)
-        | StackState::Confirmed { plan, .. }
-        | StackState::Differs { plan, .. }
-        | StackState::Applying { plan, .. }
-        | StackState::Lost { plan, .. } => Some(plan),
-        // What stood before is not what this failed on.
-        StackState::Failed {
-            phase: Phase::Discover | Phase::Plan,
-            ..
-        } => None,
-        StackState::Waiting
-        | StackState::Held
-        | StackState::Planning { .. }
-        | StackState::Deferred(_)
-        | StackState::Queued(_)
-        | StackState::Replanning { .. }
-        | StackState::Applied(_)
-        | StackState::Failed { .. }
-        | StackState::Skipped(_)
-        | StackState::Superseded
-        | StackState::Cancelled => stack.reviewed.as_ref(),
-    }
+    stage::plan(stack)
 }
 
 /// `+2 ~1 -0`, as the tool counts; empty while there is no plan.
 pub fn counts(stack: &StackRun) -> String {
-    let Some(plan) = plan(stack) else { return String::new() };
+    counted(stack.aim, plan(stack).map(|plan| &plan.counts))
+}
+
+/// The same of a plan that stood once.
+pub fn counted(aim: Aim, counts: Option<&Counts>) -> String {
+    let Some(counts) = counts else { return String::new() };
     let Counts {
         add,
         change,
@@ -45,14 +31,14 @@ pub fn counts(stack: &StackRun) -> String {
         import,
         outputs,
         state_only,
-    } = plan.counts;
-    if plan.counts.is_empty() {
-        return match stack.aim {
+    } = *counts;
+    if counts.is_empty() {
+        return match aim {
             Aim::Change => "no changes".to_owned(),
             Aim::Destroy => "nothing to destroy".to_owned(),
         };
     }
-    let mut text = match stack.aim {
+    let mut text = match aim {
         Aim::Change => format!("+{add} ~{change} -{destroy}"),
         // A destroy plan adds and changes nothing.
         Aim::Destroy if add + change == 0 => format!("destroy plan: -{destroy}"),
@@ -66,7 +52,7 @@ pub fn counts(stack: &StackRun) -> String {
     }
     if add + change + destroy + import + state_only == 0 {
         let s = if outputs == 1 { "" } else { "s" };
-        return match stack.aim {
+        return match aim {
             Aim::Change => format!("{outputs} output{s}"),
             Aim::Destroy => format!("destroy plan: {outputs} output{s}"),
         };
@@ -96,79 +82,54 @@ pub fn verdict(verdict: &Verdict) -> String {
 
 /// Where it stands, in words.
 pub fn state(run: &Run, stack: &StackRun) -> String {
-    match &stack.state {
-        StackState::Waiting => match stack.after.iter().find(|name| not_planned_yet(run, name)) {
-            Some(upstream) => format!("after {}", markdown::code(upstream.as_str())),
-            None => "waiting".to_owned(),
-        },
-        StackState::Held => "not planned: say `/plan`".to_owned(),
-        StackState::Planning { .. } => "⏳ planning".to_owned(),
-        StackState::Planned(plan) if plan.counts.is_empty() && plan.reads_todays.is_empty() => {
-            "✅ nothing to do".to_owned()
+    stood(&stack.stack.name, stack.aim, &stage::stage(run, stack))
+}
+
+/// Where it stands, or stood once.
+pub fn stood(name: &StackName, aim: Aim, stage: &Stage) -> String {
+    match (aim, stage) {
+        (Aim::Destroy, Stage::Planned | Stage::PlannedAgainAfter(_)) => {
+            format!("destroyed only by {}", markdown::code(&format!("/apply {name}")))
         }
-        StackState::Planned(plan) if stack.goes() && !plan.counts.is_empty() => {
-            format!(
-                "destroyed only by {}",
-                markdown::code(&format!("/apply {}", stack.stack.name))
-            )
-        }
-        StackState::Planned(_) if remark(stack).is_some() => {
-            format!("planned; again after {}", todays(stack))
-        }
-        StackState::Planned(_) => "planned".to_owned(),
-        StackState::Deferred(upstream) => {
-            format!(
-                "deferred: planned after {} is applied",
-                markdown::code(upstream.as_str())
-            )
-        }
-        StackState::Queued(_) => match waits_for(run, stack) {
-            Some(upstream) => format!("waits for {}", markdown::code(upstream.as_str())),
-            None => "queued".to_owned(),
-        },
-        StackState::Replanning { .. } => "⏳ planning again".to_owned(),
-        StackState::Confirmed { .. } if stack.goes() => "⏳ about to be destroyed".to_owned(),
-        StackState::Confirmed { .. } => "⏳ about to apply".to_owned(),
-        StackState::Differs { .. } => "✋ **differs** from what was reviewed".to_owned(),
-        StackState::Applying { .. } if stack.goes() => "⏳ being destroyed".to_owned(),
-        StackState::Applying { .. } => "⏳ applying".to_owned(),
-        StackState::Lost { .. } => "❓ **lost**: nobody knows what its apply did".to_owned(),
-        StackState::Applied(_) if stack.goes() => "✅ destroyed".to_owned(),
-        StackState::Applied(_) => "✅ applied".to_owned(),
-        StackState::Failed { phase, .. } => match phase {
+        (Aim::Destroy, Stage::Confirmed) => "⏳ about to be destroyed".to_owned(),
+        (Aim::Destroy, Stage::Applying) => "⏳ being destroyed".to_owned(),
+        (Aim::Destroy, Stage::Applied) => "✅ destroyed".to_owned(),
+        (Aim::Destroy, Stage::NotApplied) => "not destroyed".to_owned(),
+        (Aim::Change | Aim::Destroy, stage) => in_words(stage),
+    }
+}
+
+fn in_words(stage: &Stage) -> String {
+    let code = |name: &StackName| markdown::code(name.as_str());
+    match stage {
+        Stage::Waiting => "waiting".to_owned(),
+        Stage::After(upstream) => format!("after {}", code(upstream)),
+        Stage::Held => "not planned: say `/plan`".to_owned(),
+        Stage::Planning => "⏳ planning".to_owned(),
+        Stage::NothingToDo => "✅ nothing to do".to_owned(),
+        Stage::Planned => "planned".to_owned(),
+        Stage::PlannedAgainAfter(upstreams) => format!("planned; again after {}", listed(upstreams)),
+        Stage::Deferred(upstream) => format!("deferred: planned after {} is applied", code(upstream)),
+        Stage::Queued => "queued".to_owned(),
+        Stage::WaitsFor(upstream) => format!("waits for {}", code(upstream)),
+        Stage::Replanning => "⏳ planning again".to_owned(),
+        Stage::Confirmed => "⏳ about to apply".to_owned(),
+        Stage::Differs => "✋ **differs** from what was reviewed".to_owned(),
+        Stage::Applying => "⏳ applying".to_owned(),
+        Stage::Lost => "❓ **lost**: nobody knows what its apply did".to_owned(),
+        Stage::Applied => "✅ applied".to_owned(),
+        Stage::Failed(phase) => match phase {
             Phase::Discover => "❌ cannot be planned".to_owned(),
             Phase::Plan => "❌ plan failed".to_owned(),
             Phase::Replan => "❌ stopped before its apply".to_owned(),
             Phase::Apply => "❌ apply failed".to_owned(),
         },
-        StackState::Skipped(upstream) => {
-            let culprit = markdown::code(left::culprit(run, stack).unwrap_or(upstream).as_str());
-            match left::was_left_unplanned(run, stack) {
-                true => format!("not planned because of {culprit}"),
-                false => format!("skipped because of {culprit}"),
-            }
-        }
-        StackState::Superseded => "superseded".to_owned(),
-        StackState::Cancelled if stack.goes() => "not destroyed".to_owned(),
-        StackState::Cancelled => "not applied".to_owned(),
+        Stage::Unplanned(culprit) => format!("not planned because of {}", code(culprit)),
+        Stage::Skipped(culprit) => format!("skipped because of {}", code(culprit)),
+        Stage::Superseded => "superseded".to_owned(),
+        Stage::NotApplied => "not applied".to_owned(),
+        Stage::TakenOver => "goes on under a later command".to_owned(),
     }
-}
-
-/// The upstream that asks for a person, or that is on its way.
-fn waits_for<'a>(run: &'a Run, stack: &'a StackRun) -> Option<&'a StackName> {
-    let of = |test: fn(&StackState) -> bool| left::upstreams(run, stack).find(|(_, upstream)| test(&upstream.state));
-    of(|state| matches!(state, StackState::Differs { .. }))
-        .or_else(|| of(|state| state.ticket().is_some() && !matches!(state, StackState::Applied(_))))
-        .map(|(name, _)| name)
-}
-
-fn not_planned_yet(run: &Run, name: &StackName) -> bool {
-    run.stacks.get(name).is_some_and(|upstream| {
-        matches!(
-            upstream.state,
-            StackState::Waiting | StackState::Planning { .. } | StackState::Applying { .. }
-        )
-    })
 }
 
 /// The first reason, and how many more there are.
@@ -242,8 +203,12 @@ pub fn lost(name: &StackName) -> String {
 
 /// The upstreams whose values of today the plan read.
 fn todays(stack: &StackRun) -> String {
-    let names = plan(stack).map(|plan| plan.reads_todays.iter().map(|name| markdown::code(name.as_str())));
-    names.into_iter().flatten().collect::<Vec<String>>().join(", ")
+    plan(stack).map(|plan| listed(&plan.reads_todays)).unwrap_or_default()
+}
+
+fn listed(names: &BTreeSet<StackName>) -> String {
+    let names: Vec<String> = names.iter().map(|name| markdown::code(name.as_str())).collect();
+    names.join(", ")
 }
 
 /// What stands in the folded part before the tool's text: differences, failures, findings.

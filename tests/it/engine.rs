@@ -7,6 +7,7 @@ mod drawn;
 mod gone;
 mod life;
 mod many;
+mod replies;
 mod shown;
 mod states;
 mod world;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::command::Command;
+use crate::domain::ended::{Came, Ended, Stage};
 use crate::domain::event::Event;
 use crate::domain::graph::{Because, Edge, Reads, Reason};
 use crate::domain::ids::{
@@ -330,7 +331,7 @@ impl Draw {
             at: Timestamp(self.number()),
             text: self.words(),
             command: self.maybe(|_| Command::Apply { select: Vec::new() }),
-            outcome: match self.below(5) {
+            outcome: match self.below(6) {
                 0 => Outcome::Refused(Refusal::new(self.words(), self.words())),
                 1 => Outcome::Planning {
                     run: run_id(1),
@@ -338,6 +339,15 @@ impl Draw {
                 },
                 2 => Outcome::Applying(ticket_id(1)),
                 3 => Outcome::Unlocked(vec![self.stack()]),
+                4 => Outcome::Ended(Ended::Apply {
+                    stacks: vec![Came {
+                        aim: Default::default(),
+                        stack: self.stack(),
+                        counts: self.maybe(|_| Counts::default()),
+                        stage: Stage::PlannedAgainAfter(BTreeSet::from([self.stack()])),
+                    }],
+                    left_out: vec![self.stack()],
+                }),
                 _ => Outcome::Helped,
             },
         }

@@ -452,7 +452,9 @@ fn a_reply_stays_true_when_its_run_is_gone() {
     insta::assert_snapshot!(reply, @r"
     @writer `/apply`
 
-    ✅ 1 of 1 applied: `dns`.
+    ✅ 1 of 1 applied.
+
+    - `dns`: +0 ~1 -0 · ✅ applied
     ");
     assert!(state.tickets.is_empty(), "a ticket of a run that is gone is of no use");
 }

@@ -33,6 +33,13 @@ async fn a_first_deployment_asks_wave_by_wave() {
     assert!(reply.contains("1 of 1 applied"), "{reply}");
     assert_eq!(pull.checks().await, "success success success");
     assert!(world.state_of("10.1.0.0/16/cluster/app").is_some());
+
+    // What was said of each wave stays said, word for word.
+    let replies = pull.replies().await;
+    pull.push(&[("network/main.tf", &module("10.3.0.0/16", None))]).await;
+    assert_eq!(pull.replies().await, replies, "after a push");
+    pull.merge("alice").await;
+    assert_eq!(pull.replies().await, replies, "after the merge");
     world.end().await;
 }
 

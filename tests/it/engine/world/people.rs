@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use lockkeeper::domain::command::parse_line;
+use lockkeeper::domain::ended::Ended;
 use lockkeeper::domain::event::{CommandId, CommandSource, Event, PullEvent};
 use lockkeeper::domain::ids::{RunId, StackName, Timestamp};
 use lockkeeper::domain::pull::{Mergeable, PullState, Review, ReviewKind};
@@ -140,8 +141,8 @@ impl World {
     pub fn answer(&self, number: i64, command: &CommandId) -> String {
         match &self.states[&id(number)].commands[command].outcome {
             Outcome::Refused(refusal) => format!("{} {}", refusal.why, refusal.next),
-            Outcome::Planning { .. } => "planning".to_owned(),
-            Outcome::Applying(_) => "applying".to_owned(),
+            Outcome::Planning { .. } | Outcome::Ended(Ended::Plan(_) | Ended::Unplannable) => "planning".to_owned(),
+            Outcome::Applying(_) | Outcome::Ended(Ended::Apply { .. }) => "applying".to_owned(),
             Outcome::NothingToApply => "nothing to apply".to_owned(),
             Outcome::Unlocked(names) => {
                 let names: Vec<&str> = names.iter().map(StackName::as_str).collect();

@@ -10,7 +10,7 @@ use lockkeeper::domain::plan::PlanSummary;
 use lockkeeper::domain::pull::{PullState, Review, ReviewKind};
 use lockkeeper::domain::rules::Requirement;
 use lockkeeper::domain::run::{Compared, Discovery, StackEvent, StackRun, StackState};
-use lockkeeper::domain::state::State;
+use lockkeeper::domain::state::{Outcome, State};
 use lockkeeper::engine::Step;
 use lockkeeper::engine::answers::Answers;
 use lockkeeper::engine::standing::{Stands, standing};
@@ -44,6 +44,12 @@ impl World {
 
     pub fn check_step(&mut self, number: i64, before: &State, step: &Step, answers: &Answers) {
         let after = &step.state;
+        for (command, asked) in &before.commands {
+            if let Outcome::Ended(_) | Outcome::Over(_) = asked.outcome {
+                let now = after.commands.get(command);
+                assert_eq!(now, Some(asked), "a reply was rewritten in hindsight");
+            }
+        }
         let empty = BTreeMap::new();
         for (run_id, run) in &after.runs {
             let was = before.runs.get(run_id).map_or(&empty, |run| &run.stacks);
