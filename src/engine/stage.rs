@@ -67,7 +67,10 @@ pub fn stage(run: &Run, stack: &StackRun) -> Stage {
             }
         }
         StackState::Superseded => Stage::Superseded,
-        StackState::Cancelled => Stage::NotApplied,
+        StackState::Cancelled => match left::was_left(stack) {
+            true => Stage::NotApplied,
+            false => Stage::NothingToDo,
+        },
     }
 }
 

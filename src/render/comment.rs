@@ -252,7 +252,7 @@ fn details(view: &PullView<'_>, run: &Run, room: usize) -> String {
         }
         let summary = format!(
             "<code>{}</code> {}",
-            markdown::inline(name.as_str(), 200),
+            markdown::html(name.as_str(), 200),
             stack::counts(stack_run)
         );
         let summary = summary.trim_end();

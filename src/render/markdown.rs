@@ -30,6 +30,27 @@ pub fn inline(text: &str, most: usize) -> String {
     out
 }
 
+/// Foreign text where our HTML stands, and Markdown's escapes would be shown: one line, bounded, no markup.
+pub fn html(text: &str, most: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(most) + 8);
+    for c in text.chars().take(most) {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '"' => out.push_str("&quot;"),
+            '@' => out.push_str("@\u{200d}"),
+            c if c.is_control() => out.push(' '),
+            c if turns_the_text(c) => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    if text.chars().nth(most).is_some() {
+        out.push('…');
+    }
+    out
+}
+
 /// A foreign sentence within a line: as [`inline`], but what it puts between backticks becomes code.
 pub fn sentence(text: &str, most: usize) -> String {
     let short: String = text.chars().take(most).collect();
@@ -201,7 +222,7 @@ fn without_legend(plan: &str) -> String {
     }
 }
 
-/// A folded part.
+/// A folded part. Its summary is HTML: what is foreign in it went through [`html`].
 pub fn folded(summary: &str, body: &str) -> String {
     format!(
         "<details><summary>{summary}</summary>\n\n{}\n\n</details>\n",
@@ -222,6 +243,14 @@ mod tests {
         assert_eq!(inline("abcdef", 3), "abc…");
         assert_eq!(code("a`b"), "`ab`");
         assert_eq!(code("a|b"), "<code>a\\|b</code>");
+    }
+
+    #[test]
+    fn within_html_a_name_has_no_escapes_of_markdown() {
+        assert_eq!(html("a_b*[c]~d", 80), "a_b*[c]~d");
+        assert_eq!(html("</summary>&\n\n@me", 80), "&lt;/summary&gt;&amp;  @\u{200d}me");
+        assert_eq!(html("a\u{202e}b", 80), "a\u{fffd}b");
+        assert_eq!(html("abcd", 3), "abc…");
     }
 
     #[test]

@@ -115,6 +115,40 @@ fn an_apply_failed() {
 }
 
 #[test]
+fn what_had_nothing_to_apply_is_not_called_unapplied_after_the_merge() {
+    let mut world = opened(&["dns"]);
+    world.approve(1);
+    world.apply(1);
+    world.update_branch(1);
+    world.settle();
+    assert!(
+        all(&world).contains("| no changes | passed | ✅ nothing to do |"),
+        "{}",
+        all(&world)
+    );
+    world.merge(1);
+    world.settle();
+    let shown = all(&world);
+    assert!(shown.contains("| no changes | passed | ✅ nothing to do |"), "{shown}");
+    assert!(!shown.contains("not applied"), "{shown}");
+}
+
+#[test]
+fn a_name_in_a_folded_part_has_no_backslashes() {
+    let mut world = World::new(vec![Def {
+        name: "a_b/[c]",
+        ..PLAIN
+    }]);
+    world.open(1, &["a_b/[c]"]);
+    world.settle();
+    let shown = all(&world);
+    assert!(
+        shown.contains("<summary><code>a_b/[c]</code> +0 ~1 -0</summary>"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn a_plan_failed_with_the_tools_words() {
     let mut world = World::new(canal());
     world.fate("network", Fate::PlanFails);
