@@ -13,6 +13,9 @@ use crate::cli::{say, wrong};
 use crate::sim::state::Role;
 use crate::sim::{Options, Sim};
 
+/// Writes in every repository; their token is printed.
+const WRITER: &str = "alice";
+
 /// Run the simulated GitHub until Ctrl-C: REST, GraphQL, git over HTTP, webhooks and pull request pages.
 #[derive(Debug, Args)]
 pub struct SimArgs {
@@ -49,7 +52,7 @@ async fn simulate(args: SimArgs) -> anyhow::Result<()> {
         let made = sim.create_repo(repo, false, &files).await;
         made.map_err(|why| anyhow::anyhow!(why.message))
             .with_context(|| refused(repo))?;
-        for login in ["alice", "bob"] {
+        for login in [WRITER, "bob"] {
             sim.create_user(login).await;
             let set = sim.set_role(repo, login, Role::Write).await;
             set.map_err(|why| anyhow::anyhow!(why.message))
@@ -66,8 +69,30 @@ async fn simulate(args: SimArgs) -> anyhow::Result<()> {
     say(format_args!("LOCKKEEPER_PRIVATE_KEY_FILE={}", key.display()));
     say(format_args!("LOCKKEEPER_WEBHOOK_SECRET='{}'", sim.app().webhook_secret));
     say("");
+    if let Some(repo) = args.repos.first() {
+        say(first_steps(&sim.url(), repo, &sim.create_user(WRITER).await));
+    }
     say(format_args!("Webhooks go to {}. Ctrl-C ends it.", args.webhook_url));
     tokio::signal::ctrl_c().await.context("wait for Ctrl-C")
+}
+
+/// What a person does next, to be copied into a shell: a branch with a stack, and a pull request by GitHub's own API.
+fn first_steps(url: &str, repo: &str, token: &str) -> String {
+    let (scheme, host) = url.split_once("://").unwrap_or(("http", url));
+    let folder = repo.rsplit('/').next().unwrap_or(repo);
+    let stack = r#"terraform {\n  backend "local" {}\n}\nresource "terraform_data" "hello" {\n  input = "hello"\n}\n"#;
+    format!(
+        "A branch and a pull request of {WRITER}'s, whose token is {token}:\n\n\
+         \x20 git clone {scheme}://{WRITER}:{token}@{host}/{repo}.git\n\
+         \x20 cd {folder}\n\
+         \x20 git switch -c first\n\
+         \x20 mkdir app\n\
+         \x20 printf '{stack}' > app/main.tf\n\
+         \x20 git add app\n\
+         \x20 git -c user.name={WRITER} -c user.email={WRITER}@example.com commit -m first\n\
+         \x20 git push origin first\n\
+         \x20 curl -H 'Authorization: Bearer {token}' {url}/repos/{repo}/pulls -d '{{\"title\": \"first\", \"head\": \"first\", \"base\": \"main\"}}'\n"
+    )
 }
 
 fn write_key(path: &Path, pem: &str) -> std::io::Result<()> {

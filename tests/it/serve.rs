@@ -176,6 +176,70 @@ async fn two_servers_do_not_share_a_directory() {
 }
 
 #[test]
+fn what_is_no_directory_has_no_configuration() {
+    for (path, expected) in [
+        ("/nonexistent", "lockkeeper: /nonexistent does not exist"),
+        (
+            "Cargo.toml",
+            "lockkeeper: Cargo.toml is no directory; `config check` takes the root of a repository",
+        ),
+    ] {
+        let output = lockkeeper(&["config", "check", path]).output().expect("started");
+        assert_eq!(line(&output), expected);
+        assert_eq!(output.stdout, b"");
+    }
+}
+
+/// Ends the program with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().expect("it is ours");
+        self.0.wait().expect("ended");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_simulator_prints_pushes_a_branch_and_opens_a_pull_request() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut command = lockkeeper(&["sim", "--listen", "127.0.0.1:0", "--dir", "sim"]);
+    command.args(["--webhook-url", "http://127.0.0.1:9/webhook"]);
+    let child = command.current_dir(dir.path()).stdout(Stdio::piped()).spawn();
+    let mut running = Running(child.expect("started"));
+    let said = BufReader::new(running.0.stdout.take().expect("piped")).lines();
+    let said: Vec<String> = said
+        .map(|line| line.expect("text"))
+        .take_while(|line| !line.starts_with("Webhooks go to"))
+        .filter_map(|line| line.strip_prefix("  ").map(str::to_owned))
+        .collect();
+    let (ask, before) = said.split_last().expect("commands");
+    let mut shell = Command::new("sh");
+    shell.args(["-e", "-c", &before.join("\n")]).current_dir(dir.path());
+    let pushed = shell.output().expect("started");
+    assert!(pushed.status.success(), "{pushed:?}");
+
+    // `curl -H 'Authorization: Bearer TOKEN' URL -d 'JSON'`, without needing curl.
+    let quoted: Vec<&str> = ask.split('\'').collect();
+    let [curl, header, url, body, ""] = quoted[..] else {
+        panic!("{ask}")
+    };
+    assert_eq!((curl, url.ends_with(" -d ")), ("curl -H ", true), "{ask}");
+    let (name, value) = header.split_once(": ").expect("a header");
+    let request = reqwest::Client::new().post(url.trim_end_matches(" -d ").trim());
+    let answer = request.header(name, value).body(body.to_owned()).send().await;
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.status(), 201);
+    let text = answer.text().await.expect("text");
+    let pull: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(
+        (&pull["number"], &pull["user"]["login"]),
+        (&1.into(), &"alice".into()),
+        "{pull}"
+    );
+}
+
+#[test]
 fn wrong_arguments_are_2_and_help_is_0() {
     for (arguments, code) in [
         (&["--help"][..], 0),
@@ -187,6 +251,7 @@ fn wrong_arguments_are_2_and_help_is_0() {
         (&["manifest"], 2),
         (&["health", "--listen", "nowhere"], 2),
         (&["config", "check", "/nonexistent"], 2),
+        (&["config", "check", "Cargo.toml"], 2),
     ] {
         let output = lockkeeper(arguments).output().expect("started");
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
