@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -41,7 +42,14 @@ const LONGEST: Duration = Duration::from_secs(600);
 
 /// A long poll: answers 200 when no mailbox row is unread, no job is due or running and every surface is published;
 /// 202 when the patience is over before that.
-pub async fn quiet(State(doors): State<Doors>, Query(patience): Query<Patience>) -> (StatusCode, Json<Value>) {
+pub async fn quiet(
+    State(doors): State<Doors>,
+    patience: Result<Query<Patience>, QueryRejection>,
+) -> (StatusCode, Json<Value>) {
+    let Ok(Query(patience)) = patience else {
+        let problem = json!({ "error": "`wait` is a number of seconds, as in /quiet?wait=30" });
+        return (StatusCode::BAD_REQUEST, Json(problem));
+    };
     let store = doors.worker.store();
     let until = tokio::time::Instant::now() + Duration::from_secs(patience.wait.unwrap_or(0)).min(LONGEST);
     let mut woken = store.woken();

@@ -1,6 +1,7 @@
 //! Owns the run page of one stack: reached by a signed link that ends, and by nothing else.
 
 use askama::Template;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -9,7 +10,7 @@ use serde::Deserialize;
 use crate::domain::ids::{PullId, PullNumber, RepoId, RunId, StackName};
 use crate::http::Doors;
 use crate::render::{self, markdown};
-use crate::worker::link::Page;
+use crate::worker::link::{Page, Worth};
 use crate::worker::publish;
 
 #[derive(Deserialize)]
@@ -47,11 +48,14 @@ struct Message {
 
 pub async fn stack(
     State(doors): State<Doors>,
-    Path((repo, pull, run, stack)): Path<(i64, i64, uuid::Uuid, String)>,
-    Query(signed): Query<Signed>,
+    path: Result<Path<(i64, i64, uuid::Uuid, String)>, PathRejection>,
+    signed: Result<Query<Signed>, QueryRejection>,
 ) -> Response {
+    let (Ok(Path((repo, pull, run, stack))), Ok(Query(signed))) = (path, signed) else {
+        return message(StatusCode::FORBIDDEN, NOT_OURS);
+    };
     let Ok(stack) = StackName::parse(&stack) else {
-        return message(StatusCode::NOT_FOUND, GONE);
+        return message(StatusCode::FORBIDDEN, NOT_OURS);
     };
     let page = Page {
         pull: PullId {
@@ -62,10 +66,12 @@ pub async fn stack(
         stack,
     };
     let (Some(until), Some(sig)) = (signed.until, signed.sig) else {
-        return message(StatusCode::FORBIDDEN, EXPIRED);
+        return message(StatusCode::FORBIDDEN, NOT_OURS);
     };
-    if !doors.worker.parts().links.check(&page, until, &sig, doors.worker.now()) {
-        return message(StatusCode::FORBIDDEN, EXPIRED);
+    match doors.worker.parts().links.check(&page, until, &sig, doors.worker.now()) {
+        Worth::Good => {}
+        Worth::Ended => return message(StatusCode::FORBIDDEN, EXPIRED),
+        Worth::NotOurs => return message(StatusCode::FORBIDDEN, NOT_OURS),
     }
     match show(&doors, &page).await {
         Ok(Some(html)) => html,
@@ -80,6 +86,11 @@ pub async fn stack(
 const EXPIRED: Message = Message {
     title: "This link has ended",
     text: "Open it again from the stack's check or from the comment on the pull request.",
+};
+const NOT_OURS: Message = Message {
+    title: "This link does not open anything",
+    text: "It is not as this server wrote it: a part may be missing. Open it again from the stack's check or from the \
+           comment on the pull request.",
 };
 const GONE: Message = Message {
     title: "This run is not kept any more",

@@ -28,6 +28,15 @@ pub struct Page {
     pub stack: StackName,
 }
 
+/// What a link is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Worth {
+    Good,
+    /// Ours, and past its end.
+    Ended,
+    NotOurs,
+}
+
 impl Links {
     pub fn new(key: [u8; 32], public_url: Option<String>) -> Self {
         let public_url = public_url.map(|url| url.trim_end_matches('/').to_owned());
@@ -46,12 +55,14 @@ impl Links {
         ))
     }
 
-    /// Whether `signature` was made by us for that page and has not expired.
-    pub fn check(&self, page: &Page, until: i64, signature: &str, now: Timestamp) -> bool {
-        let Ok(signature) = hex::decode(signature) else {
-            return false;
-        };
-        until > now.0 && self.mac(page, until).verify_slice(&signature).is_ok()
+    /// What a signature is worth that is said to be ours for that page. That a link has ended is said of ours only.
+    pub fn check(&self, page: &Page, until: i64, signature: &str, now: Timestamp) -> Worth {
+        let signed = hex::decode(signature);
+        match signed.is_ok_and(|signature| self.mac(page, until).verify_slice(&signature).is_ok()) {
+            false => Worth::NotOurs,
+            true if until <= now.0 => Worth::Ended,
+            true => Worth::Good,
+        }
     }
 
     fn sign(&self, page: &Page, until: i64) -> Vec<u8> {
@@ -112,11 +123,19 @@ mod tests {
             .and_then(|rest| rest.split('&').next()?.parse().ok())
             .expect("a number");
         let signature = url.split("sig=").nth(1).expect("a signature");
-        assert!(links.check(&page("infra/a"), until, signature, now));
-        assert!(!links.check(&page("infra/b"), until, signature, now));
-        assert!(!links.check(&page("infra/a"), until + 1, signature, now));
-        assert!(!links.check(&page("infra/a"), until, signature, Timestamp(until)));
-        assert!(!Links::new([8; 32], None).check(&page("infra/a"), until, signature, now));
+        let worth = |stack: &str, until, signature, now| links.check(&page(stack), until, signature, now);
+        assert_eq!(worth("infra/a", until, signature, now), Worth::Good);
+        assert_eq!(worth("infra/a", until, signature, Timestamp(until)), Worth::Ended);
+        for forged in [
+            worth("infra/b", until, signature, now),
+            worth("infra/a", until + 1, signature, now),
+            worth("infra/a", 1, signature, now),
+            worth("infra/a", until, "00", now),
+            worth("infra/a", until, "no hex", Timestamp(until)),
+            Links::new([8; 32], None).check(&page("infra/a"), until, signature, now),
+        ] {
+            assert_eq!(forged, Worth::NotOurs);
+        }
         assert_eq!(
             links.to(&page("a"), now),
             links.to(&page("a"), now.plus(Duration::from_secs(60)))

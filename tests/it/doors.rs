@@ -281,14 +281,20 @@ async fn every_other_address_answers_json_and_shows_nothing() {
         assert_eq!(found, status, "{method} {path}");
     }
     let page = at("/runs/1/1/00000000-0000-0000-0000-000000000000/app");
-    for query in ["", "?until=99999999999999&sig=00", "?until=99999999999999"] {
-        let answer = world
-            .http
-            .get(format!("{page}{query}"))
-            .send()
-            .await
-            .expect("an answer");
-        assert_eq!(answer.status(), 403, "{query}");
+    let cut_off = at("/runs/1/1/0000/app");
+    for forged in [
+        page.clone(),
+        format!("{page}?until=99999999999999&sig=00"),
+        format!("{page}?until=99999999999999"),
+        // Neither one that is past nor one that is no number is told that it was ours once.
+        format!("{page}?until=1&sig=00"),
+        format!("{page}?until=soon&sig=00"),
+        format!("{cut_off}?until=1&sig=00"),
+    ] {
+        let answer = world.http.get(&forged).send().await.expect("an answer");
+        assert_eq!(answer.status(), 403, "{forged}");
+        let text = answer.text().await.expect("text");
+        assert!(text.contains("This link does not open anything"), "{forged}: {text}");
     }
     let metrics = world.metrics().await;
     assert!(metrics.ends_with("# EOF\n"), "{metrics}");
