@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::budget::Budget;
+use serde_saphyr::budget::{Budget, BudgetBreach};
 use serde_saphyr::{Location, Options, Spanned};
 
 use crate::domain::ids::RepoPath;
@@ -79,10 +79,43 @@ pub fn read(path: &RepoPath, text: &str) -> Result<Node, Located> {
 
 /// The parser's message without its own idea of the place.
 fn sentence(error: &serde_saphyr::Error) -> String {
-    let text = error.without_snippet().to_string();
+    use serde_saphyr::Error;
+    let error = error.without_snippet();
+    match error {
+        Error::DuplicateMappingKey { key: Some(key), .. } => {
+            return format!("the key `{key}` stands here a second time");
+        }
+        Error::DuplicateMappingKey { .. } => return "a key stands here a second time".to_owned(),
+        Error::Budget { breach, .. } => return too_much(breach),
+        _ => {}
+    }
+    let text = error.to_string();
     let first = text.lines().next().unwrap_or_default();
     let first = first.split(" at line ").next().unwrap_or(first);
-    first.trim_start_matches("error: ").trim_end_matches('.').to_owned()
+    match first.contains("recursion limit exceeded") {
+        // The scanner's own words for a flow sequence too deep: `recursion limit exceeded`.
+        true => too_deep(),
+        false => first.trim_start_matches("error: ").trim_end_matches('.').to_owned(),
+    }
+}
+
+fn too_deep() -> String {
+    format!("it nests deeper than {MAX_DEPTH} levels")
+}
+
+/// Which of our bounds the file is beyond.
+fn too_much(breach: &BudgetBreach) -> String {
+    match breach {
+        BudgetBreach::Depth { .. } => too_deep(),
+        BudgetBreach::Documents { .. } => "it holds more than one document".to_owned(),
+        BudgetBreach::Events { .. } | BudgetBreach::Nodes { .. } => {
+            "with its aliases written out it has more parts than any configuration needs".to_owned()
+        }
+        BudgetBreach::Aliases { .. } | BudgetBreach::Anchors { .. } | BudgetBreach::AliasAnchorRatio { .. } => {
+            "it has more anchors and aliases than any configuration needs".to_owned()
+        }
+        _ => "it is larger than any configuration is".to_owned(),
+    }
 }
 
 impl At {
@@ -266,6 +299,29 @@ mod tests {
             "1:1 {1:1 version=1:10 #1 2:1 stacks=3:3 [3:5 {3:5 name=3:11 \"a\" 4:5 v=4:8 #1.10} \
              5:5 {5:6 name=5:12 \"b\" 5:15 on=5:19 \"off\"}]}"
         );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_our_words() {
+        let deep = "[".repeat(100);
+        let bomb = format!("a: &a x\nb: [{}]\n", ["*a"; 200].join(", "));
+        let many = format!("[{}]", ["x"; MAX_EVENTS].join(","));
+        for (text, expected) in [
+            (
+                "a: 1\na: 2\n",
+                "lockkeeper.yaml:2:1: this is not the YAML it should be: the key `a` stands here a second time",
+            ),
+            (&deep, "it nests deeper than 24 levels"),
+            (&bomb, "more anchors and aliases"),
+            (&many, "more parts than any"),
+        ] {
+            let said = read(&path(), text).expect_err("refused").to_string();
+            assert!(said.contains(expected), "{said}");
+            assert!(
+                !said.contains("DuplicateKeyPolicy") && !said.contains("budget"),
+                "{said}"
+            );
+        }
     }
 
     #[test]
