@@ -175,7 +175,35 @@ pub fn parse_line(line: &str) -> Option<Result<Command, String>> {
         "/unlock" => Some(selectors(&rest).map(|select| Command::Unlock { select })),
         "/help" => Some(Ok(Command::Help)),
         later if LATER.contains(&later) => Some(Err(format!("`{later}` is not in this version."))),
-        _ => None,
+        other => VERBS.iter().find(|ours| is_slip_of(ours.name, other)).map(|ours| {
+            Err(format!(
+                "`{}` is no command. Was it meant as `{}`?",
+                plain(other),
+                ours.name
+            ))
+        }),
+    }
+}
+
+/// Whether this word is one slip of a finger away: a letter more, a letter less, another letter, or two in the wrong
+/// order. Nothing further away is answered: other robots have commands too.
+fn is_slip_of(ours: &str, word: &str) -> bool {
+    let (ours, word) = (ours.as_bytes(), word.as_bytes());
+    if word.first() != Some(&b'/') {
+        return false;
+    }
+    let same = ours.iter().zip(word).take_while(|(one, other)| one == other).count();
+    let (ours, word) = (&ours[same..], &word[same..]);
+    let same = ours
+        .iter()
+        .rev()
+        .zip(word.iter().rev())
+        .take_while(|(one, other)| one == other)
+        .count();
+    match (&ours[..ours.len() - same], &word[..word.len() - same]) {
+        ([], [_]) | ([_], []) | ([_], [_]) => true,
+        ([a, b], [c, d]) => (a, b) == (d, c),
+        _ => false,
     }
 }
 
@@ -296,7 +324,12 @@ mod tests {
             ("/plan", &["1: /plan"]),
             ("  /apply  network   app ", &["1: /apply network app"]),
             ("please /apply", &[]),
-            ("/applyx", &[]),
+            ("/applyx", &["1! `/applyx` is no command. Was it meant as `/apply`?"]),
+            ("/aply app", &["1! `/aply` is no command. Was it meant as `/apply`?"]),
+            ("/paln", &["1! `/paln` is no command. Was it meant as `/plan`?"]),
+            ("/Unlock", &["1! `/Unlock` is no command. Was it meant as `/unlock`?"]),
+            ("/approve\n/assign @bob\n/plane-tickets\n/", &[]),
+            ("aply\napply\n//", &[]),
             ("looks good\n\n/apply\n/help", &["3: /apply", "4: /help"]),
             ("> /apply", &[]),
             ("    /apply", &[]),
