@@ -1,6 +1,6 @@
 //! Owns the proof that a server may die anywhere: nothing is lost, nothing is applied twice, no check hangs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lockkeeper::sim::faults::Trouble;
 use lockkeeper::sim::merge::Method;
@@ -348,8 +348,10 @@ async fn a_plan_is_not_made_again_beside_one_that_still_runs() {
     let pull = world.change("stubborn").await;
     world
         .until("a plan is under way", async || {
+            // Written when it heeds no interrupt any more.
+            let wrote = !world.left_by_plans().is_empty();
             let held = world.plans();
-            (held.len() == 1).then_some(()).ok_or(format!("{held:?}"))
+            (wrote && held.len() == 1).then_some(()).ok_or(format!("{held:?}"))
         })
         .await;
     let before = world.plans();
@@ -371,6 +373,13 @@ async fn a_plan_is_not_made_again_beside_one_that_still_runs() {
 }
 
 impl Served {
+    /// Files that the program before terraform wrote.
+    fn left_by_plans(&self) -> Vec<PathBuf> {
+        let mut all = crate::attack::all_below(&self.data().join("runs"));
+        all.retain(|path| path.ends_with("left-by-plan"));
+        all
+    }
+
     /// Programs of ours before terraform that plan, without what they fork for a moment.
     fn plans(&self) -> Vec<i32> {
         let mut all = self.processes(&["/bin/terraform", "plan", &self.data().display().to_string()]);
@@ -406,10 +415,7 @@ async fn what_a_plan_wrote_is_gone_when_it_has_ended() {
     world.quiet().await;
     let status = world.status(failed).await;
     assert!(status.contains("plan failed"), "{status}");
-    let left: Vec<_> = crate::attack::all_below(&world.data().join("runs"))
-        .into_iter()
-        .filter(|path| path.ends_with("left-by-plan"))
-        .collect();
+    let left = world.left_by_plans();
     assert!(left.is_empty(), "{left:?}");
 }
 

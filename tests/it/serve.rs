@@ -134,6 +134,13 @@ async fn what_is_wrong_at_the_start_is_one_line_and_2() {
             "the data directory",
         ),
         (
+            "LOCKKEEPER_CONFIN",
+            "required".to_owned(),
+            "LOCKKEEPER_PARALLEL",
+            "1".to_owned(),
+            "did you mean LOCKKEEPER_CONFINE?",
+        ),
+        (
             "LOCKKEEPER_LOG",
             "loud=very=much".to_owned(),
             "LOCKKEEPER_PARALLEL",

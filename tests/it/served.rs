@@ -82,7 +82,8 @@ impl Served {
     }
 
     /// Puts a program of ours before the real terraform: `plan` waits as long as `outside/hold-plan` is there. Without
-    /// the trap a shell outlives an interrupt that the `sleep` before it did not get.
+    /// the trap a shell outlives an interrupt that the `sleep` before it did not get. While `outside/hold-plan-stubborn` is
+    /// there it heeds none. It leaves a file wherever a plan may write.
     pub fn hold_plans(&mut self) {
         use std::os::unix::fs::PermissionsExt;
         let (bin, hold) = (self.path("bin"), self.path("outside/hold-plan"));
@@ -92,7 +93,7 @@ impl Served {
             .find(|file| file.is_file())
             .expect("terraform is on the PATH");
         let script = format!(
-            "#!/bin/sh\nif [ \"$1\" = plan ]; then\n  for dir in \"$TMPDIR\" \"$HOME\" .; do echo left > \"$dir/left-by-plan\" || exit 1; done\n  if [ -e '{}-stubborn' ]; then trap '' INT; else trap 'exit 130' INT; fi\n  i=0\n  while [ -e '{}' ] && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done\nfi\ntrap - INT\nexec '{}' \"$@\"\n",
+            "#!/bin/sh\nif [ \"$1\" = plan ]; then\n  if [ -e '{}-stubborn' ]; then trap '' INT; else trap 'exit 130' INT; fi\n  for dir in \"$TMPDIR\" \"$HOME\" .; do echo left > \"$dir/left-by-plan\" || exit 1; done\n  i=0\n  while [ -e '{}' ] && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done\nfi\ntrap - INT\nexec '{}' \"$@\"\n",
             hold.display(),
             hold.display(),
             real.display()
