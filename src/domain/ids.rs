@@ -127,11 +127,32 @@ text_id!(
         "" => Err("a stack's name is not empty"),
         text if text.len() > 200 => Err("a stack's name has at most 200 bytes"),
         text if text.starts_with('-') => Err("a stack's name does not start with -"),
-        text if text.chars().any(|c| c.is_whitespace() || c.is_control() || "`|<>,\"'\\".contains(c)) =>
+        text if text.chars().any(is_unseen) => Err("a stack's name holds no invisible character"),
+        text if !text.chars().all(StackName::allows) =>
             Err("a stack's name holds no space, comma, quote, backtick, |, < or >"),
         text => Ok(text.to_owned()),
     }
 );
+
+impl StackName {
+    /// Whether a name may hold this character.
+    pub fn allows(c: char) -> bool {
+        !(c.is_whitespace() || c.is_control() || is_unseen(c) || "`|<>,\"'\\".contains(c))
+    }
+}
+
+/// Characters that leave no mark, or turn the text around them: with one of them a name looks like another. Unicode's
+/// `Cf` and `Default_Ignorable_Code_Point`.
+fn is_unseen(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}'
+        | '\u{8e2}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}'
+        | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}')
+}
+
 text_id!(
     /// A GitHub login, compared as GitHub does: without case. A bot's ends in `[bot]`.
     Login, |text| match !text.is_empty() && text.len() <= 100 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_[]".contains(&b)) {
@@ -419,7 +440,17 @@ mod tests {
         for text in ["", "a/b/c", "../x", "a/..", "a b/c"] {
             assert!(RepoName::parse(text).is_err(), "{text}");
         }
-        for text in ["", "a b", "a|b", "-x", "a`b"] {
+        for text in [
+            "",
+            "a b",
+            "a|b",
+            "-x",
+            "a`b",
+            "a\u{202e}b",
+            "a\u{200b}b",
+            "a\u{feff}",
+            "a\u{e0041}",
+        ] {
             assert!(StackName::parse(text).is_err(), "{text}");
         }
         assert_eq!(RepoName::parse("Acme/Infra"), RepoName::parse("acme/infra"));

@@ -145,12 +145,13 @@ impl Reader<'_> {
         for declared in &description.stacks {
             self.declared(declared);
         }
+        let found = by_their_own_name(found, |(dir, _)| dir);
         let environments = parallel::map(&found, |(dir, _)| self.environments(dir));
         for ((dir, place), environments) in found.into_iter().zip(environments) {
             self.discovered(dir, place, environments);
         }
-        for dir in found_units {
-            let name = self.free_name(name_of(&dir));
+        for dir in by_their_own_name(found_units, |dir| dir) {
+            let name = self.free_name(name_of(&dir), &dir);
             self.plan(name, Declared::of(Place::file(dir.clone()), dir.clone()), None);
         }
 
@@ -231,7 +232,7 @@ impl Reader<'_> {
         if stacks.is_empty() {
             let mut declared = Declared::of(Place::file(dir.clone()), dir.clone());
             declared.backend_files = backend_file.iter().map(|file| relative_to(&dir, file)).collect();
-            let name = self.free_name(name_of(&dir));
+            let name = self.free_name(name_of(&dir), &dir);
             return self.plan(name, declared, place);
         }
         for Environment { name, var_file, state } in stacks {
@@ -244,7 +245,7 @@ impl Reader<'_> {
             }
             let base = name_of(&dir);
             let full = StackName::parse(&format!("{base}:{name}")).unwrap_or(base);
-            let free = self.free_name(full);
+            let free = self.free_name(full, &dir);
             self.plan(free, declared, Some(at));
         }
     }
@@ -275,15 +276,23 @@ impl Reader<'_> {
         });
     }
 
-    /// This name, or the next that is free where a declared stack took it.
-    fn free_name(&self, name: StackName) -> StackName {
-        let taken = |name: &StackName| self.taken.contains_key(name);
-        if !taken(&name) {
+    /// This name, or the next that is free where another stack has it; then it is said which is which.
+    fn free_name(&mut self, name: StackName, dir: &RepoPath) -> StackName {
+        let Some(other) = self.taken.get(&name) else {
             return name;
-        }
+        };
         let numbered = (2..).map(|number| format!("{name}-{number}"));
         let mut names = numbered.map(|text| StackName::parse(&text).unwrap_or_else(|_| name.clone()));
-        names.find(|name| !taken(name)).unwrap_or(name)
+        let free = names.find(|name| !self.taken.contains_key(name));
+        let free = free.unwrap_or_else(|| name.clone());
+        let problem = format!(
+            "this stack is called `{free}`: the name `{name}` is that of the stack in `{}`",
+            shown(other)
+        );
+        let notice = Located::at(Place::file(dir.clone()), problem)
+            .hint("give it a name of its own under `stacks` in lockkeeper.yaml");
+        self.out.notices.entry(free.clone()).or_default().push(notice);
+        free
     }
 
     /// Puts a stack together from its definition and from what its files say.
@@ -436,12 +445,15 @@ pub fn place_of(stack: &Stack) -> Place {
         .unwrap_or_else(|| Place::file(stack.dir.clone()))
 }
 
-/// A stack that nobody named is called by its directory.
+/// Whoever is called as its directory is comes first, so that no new directory takes the name of another one.
+fn by_their_own_name<T>(mut found: Vec<T>, dir: impl Fn(&T) -> &RepoPath) -> Vec<T> {
+    found.sort_by_key(|found| !dir(found).is_root() && name_of(dir(found)).as_str() != dir(found).as_str());
+    found
+}
+
+/// A stack that nobody named is called by its directory, as far as a name may hold it (docs/config.md).
 fn name_of(dir: &RepoPath) -> StackName {
-    let legal = |character: char| match character {
-        c if c.is_whitespace() || c.is_control() || "`|<>,\"'\\".contains(c) => '_',
-        c => c,
-    };
+    let legal = |c: char| if StackName::allows(c) { c } else { '_' };
     let mut text: String = dir.as_str().chars().map(legal).collect();
     if text.starts_with('-') {
         text.replace_range(..1, "_");
