@@ -505,6 +505,31 @@ sleep 300 >/dev/null 2>&1 &
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn providers_that_a_pull_request_brings_are_refused_and_reach_nobody() {
+    let world = world().await;
+    let name = "registry.terraform.io/acme/fake/1.0.0/linux_amd64/terraform-provider-fake_v1.0.0";
+    let path = format!("victim/terraform.d/plugins/{name}");
+    // Nothing else is changed: that alone touches the stack.
+    let pull = world.attack("vendor", &[file(&path, "#!/bin/sh\n".to_owned())]).await;
+    let shown = world.shown(pull).await;
+    let check = check(&shown, "victim");
+    let said = said(check);
+    assert_eq!(check.conclusion.as_deref(), Some("failure"), "{said}");
+    assert!(
+        said.contains("terraform.d/plugins holds providers") && said.contains("TF_CLI_CONFIG_FILE"),
+        "{said}"
+    );
+    let text = victim(&provisioner("echo honest"));
+    let honest = world.open("honest", &[file("victim/main.tf", text)]).await;
+    world.checked(honest, "success success action_required").await;
+    for folder in ["seeds", "providers"] {
+        let mut all = all_below(&world.data().join(folder));
+        all.retain(|path| path.to_string_lossy().contains("fake"));
+        assert!(all.is_empty(), "{all:?}");
+    }
+}
+
 /// OpenTofu runs a program of the author's whenever it opens a state or a plan, `init` included.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_provider_that_is_a_program_is_confined_like_the_rest() {
