@@ -70,7 +70,7 @@ async fn simulate(args: SimArgs) -> anyhow::Result<()> {
     say(format_args!("LOCKKEEPER_WEBHOOK_SECRET='{}'", sim.app().webhook_secret));
     say("");
     if let Some(repo) = args.repos.first() {
-        say(first_steps(&sim.url(), repo, &sim.create_user(WRITER).await));
+        say(first_steps(sim.url(), repo, &sim.create_user(WRITER).await));
     }
     say(format_args!("Webhooks go to {}. Ctrl-C ends it.", args.webhook_url));
     tokio::signal::ctrl_c().await.context("wait for Ctrl-C")
