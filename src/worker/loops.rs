@@ -49,17 +49,17 @@ pub struct Stop {
 /// Runs every loop until `stop.claiming`; then waits for what is under way, applies included, until `stop.now`.
 pub async fn run(worker: Worker, stop: Stop) {
     let mut tasks = JoinSet::new();
-    let mut start = |count: usize, kind: &Kind| {
+    let mut start = |count: usize, kind: Kind| {
         let queue = Arc::new(Mutex::new(()));
         for _ in 0..count.max(1) {
-            tasks.spawn(kind.clone().forever(worker.clone(), stop.clone(), Arc::clone(&queue)));
+            tasks.spawn(kind.forever(worker.clone(), stop.clone(), Arc::clone(&queue)));
         }
     };
-    start(1, &Kind::Intake);
-    start(DECIDERS, &Kind::Decide);
-    start(PUBLISHERS, &Kind::Publish);
-    start(worker.parts().parallel, &Kind::Job(Lane::Tool));
-    start(LIGHT_JOBS, &Kind::Job(Lane::Light));
+    start(1, Kind::Intake);
+    start(DECIDERS, Kind::Decide);
+    start(PUBLISHERS, Kind::Publish);
+    start(worker.parts().parallel, Kind::Job(Lane::Tool));
+    start(LIGHT_JOBS, Kind::Job(Lane::Light));
     tasks.spawn(sweeping(worker.clone(), stop.clone()));
     tokio::select! {
         () = async { while tasks.join_next().await.is_some() {} } => {}
