@@ -53,8 +53,9 @@ mod tests {
 
     fn agree(text: &str, name: &str) {
         let Some((reader, schema)) = said(text) else { return };
-        // What is right in one file alone, and wrong in its repository, is no schema's business.
-        let beyond = |error: &String| error.contains("is already taken in line");
+        // What is right in one file alone, and wrong in its repository, is no schema's business; nor is the syntax of a
+        // pattern.
+        let beyond = |error: &String| error.contains("is already taken in line") || error.contains("is not a pattern");
         let reader: Vec<String> = reader.into_iter().filter(|error| !beyond(error)).collect();
         assert_eq!(
             reader.is_empty(),
@@ -119,7 +120,7 @@ mod tests {
             "stacks: [{ dir: a, name: 7, workspace: 2024, labels: { a: 1, b: true, c: x }, watch: ['!*.md', ../x] }]\n",
             "stacks: [{ dir: a, depends_on: [b, { stack: c }, { stack: d, outputs: { x: y } }, { stack: e, outputs: }] }]\n",
             "stacks: [{ dir: a, var_files: [x.tfvars], backend_files: [b.hcl], depends_on: , labels: , watch: }]\n",
-            "policies: { dir: ops/policies, library: [a, b] }\n",
+            "policies: { dir: ops/policies, library: [required-tags, public-ingress] }\n",
             "apply: { on: comment, require: [], approvals: { count: 100, teams: [], codeowners: false }, automerge: off }\n",
             "apply: { automerge: false, pending_check: in_progress, approvals: }\n",
         ] {

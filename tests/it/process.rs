@@ -858,7 +858,16 @@ async fn a_signal_to_the_servers_group_does_not_reach_an_apply() {
     rustix::process::kill_process_group(group, rustix::process::Signal::INT).expect("sent");
     server.wait().expect("ended by it");
     // What systemd does to a whole service, the supervisor survives too.
-    let stat = fs::read_to_string(format!("/proc/{}/stat", tool["pid"])).expect("alive");
+    let stat = fs::read_to_string(format!("/proc/{}/stat", tool["pid"])).unwrap_or_else(|cause| {
+        let left = |name: &str| fs::read_to_string(house.path("t").join(name)).unwrap_or_default();
+        panic!(
+            "{cause}: {} {} {} {}",
+            left("exit"),
+            left("stdout"),
+            left("stderr"),
+            left("supervisor")
+        )
+    });
     let parent: i32 = stat
         .rsplit(") ")
         .next()

@@ -185,10 +185,13 @@ async fn two_servers_do_not_share_a_directory() {
 #[test]
 fn what_is_no_directory_has_no_configuration() {
     for (path, expected) in [
-        ("/nonexistent", "lockkeeper: /nonexistent does not exist"),
+        (
+            "/nonexistent",
+            "lockkeeper: could not read /nonexistent: there is no such directory",
+        ),
         (
             "Cargo.toml",
-            "lockkeeper: Cargo.toml is no directory; `config check` takes the root of a repository",
+            "lockkeeper: could not read Cargo.toml: it is not a directory",
         ),
     ] {
         let output = lockkeeper(&["config", "check", path]).output().expect("started");

@@ -150,6 +150,7 @@ mod tests {
         let found = survey(&tree(&[
             (FILE, config),
             ("a/main.tf", &format!("{root}variable \"y\" {{}}\n")),
+            ("p/a.rego", "package a\n"),
             ("a/x.tfvars", ""),
             ("a/x.tfbackend", ""),
             ("b/main.tf", &format!("{root}output \"x\" {{\n  value = 1\n}}\n")),
