@@ -855,7 +855,8 @@ async fn a_signal_to_the_servers_group_does_not_reach_an_apply() {
     until("it is known which process it is", || house.path("t/program").exists()).await;
     let written = fs::read_to_string(house.path("t/program")).expect("written whole");
     let tool: serde_json::Value = serde_json::from_str(&written).expect("ours");
-    rustix::process::kill_process_group(group, rustix::process::Signal::INT).expect("sent");
+    // Not an interrupt: who runs the tests in the background may have told everything to ignore that one.
+    rustix::process::kill_process_group(group, rustix::process::Signal::TERM).expect("sent");
     server.wait().expect("ended by it");
     // What systemd does to a whole service, the supervisor survives too.
     let stat = fs::read_to_string(format!("/proc/{}/stat", tool["pid"])).unwrap_or_else(|cause| {
