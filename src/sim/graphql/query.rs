@@ -371,7 +371,7 @@ mod tests {
             }
             fragment F on PullRequest { isDraft ...G }
             fragment G on PullRequest { commits(last: $n) { totalCount } }"#;
-        let fields = parse(query, &json!({"owner": "acme"})).unwrap();
+        let fields = parse(query, &json!({"owner": "acme"})).expect("a query");
         assert_eq!(
             (fields[0].alias.as_str(), fields[0].name.as_str()),
             ("it", "repository")
