@@ -22,6 +22,9 @@ pub struct PullNow {
     /// The base branch's tip *as the pull says it*: GitHub refreshes it only when the pull moves, so it may be
     /// old. The true tip is asked of the branch.
     pub base_sha: CommitSha,
+    /// The repository's default branch: the one that says who may apply. `None`: GitHub did not say.
+    #[serde(default)]
+    pub default_branch: Option<String>,
     pub labels: BTreeSet<String>,
     /// GitHub's test merge while the pull is open (may be old or missing), the merge commit afterwards.
     pub merge_commit_sha: Option<CommitSha>,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use globset::{GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::RepoPath;
@@ -76,6 +77,10 @@ pub struct PolicySources {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rules {
     pub require: BTreeSet<Requirement>,
+    /// Branches other than the default one into which a pull request may want and still be applied (`apply.branches`).
+    /// Only what the default branch says of this counts.
+    #[serde(default)]
+    pub branches: Vec<String>,
     /// How many approvals of people with write access, when `Approved` is required.
     pub approvals: u32,
     pub pending_check: PendingCheck,
@@ -91,6 +96,7 @@ impl Default for Rules {
     fn default() -> Self {
         Rules {
             require: BTreeSet::from(Requirement::ALL),
+            branches: Vec::new(),
             approvals: 1,
             pending_check: PendingCheck::ActionRequired,
             policies: PolicySources::default(),
@@ -105,6 +111,18 @@ impl Rules {
     pub fn requires(&self, requirement: Requirement) -> bool {
         self.require.contains(&requirement)
     }
+
+    /// Whether a pattern of `apply.branches` matches this branch.
+    pub fn names(&self, branch: &str) -> bool {
+        let matches = |pattern: &String| branch_pattern(pattern).is_some_and(|pattern| pattern.is_match(branch));
+        self.branches.iter().any(matches)
+    }
+}
+
+/// A pattern of branches: the whole name, `*` stands for anything but `/`, `**` for anything. `None`: it is none.
+pub fn branch_pattern(text: &str) -> Option<GlobMatcher> {
+    let glob = GlobBuilder::new(text).literal_separator(true).build().ok()?;
+    (!text.is_empty()).then(|| glob.compile_matcher())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::domain::ids::{Attempt, CommitSha, ContentDigest, Fence, LockKey, RunI
 use crate::domain::layout::Stack;
 use crate::domain::located::Located;
 use crate::domain::plan::{Difference, PlanSummary};
+use crate::domain::refusal::Refusal;
 use crate::domain::rules::Rules;
 
 /// One evaluation of one set of stacks at one commit of one pull request.
@@ -60,6 +61,9 @@ pub struct Found {
     pub notices: Vec<Located>,
     /// The gate at base, for what is shown; an apply asks for it afresh. `Err` fails the plan check.
     pub rules: Result<Rules, Vec<Located>>,
+    /// Why nothing is applied from here whatever else holds, for what is shown; an apply asks for it afresh.
+    #[serde(default)]
+    pub not_applied: Option<Refusal>,
     /// Stacks that are gone from the merged tree with their files; each has a stack run that is to destroy it.
     pub deleted: BTreeSet<StackName>,
     /// Direct upstreams that are not in the run: their outputs may be asked for.
@@ -451,6 +455,14 @@ impl Run {
             .iter()
             .filter(move |(_, run)| run.after.contains(stack))
             .map(|(name, _)| name)
+    }
+
+    /// Why nothing is applied from this pull request, as discovery found it.
+    pub fn not_applied(&self) -> Option<&Refusal> {
+        match &self.discovery {
+            Discovery::Done(found) => found.not_applied.as_ref(),
+            Discovery::Held | Discovery::Wanted(_) | Discovery::Pending(_) | Discovery::Failed(_) => None,
+        }
     }
 
     /// Whether the tool is, or may be, writing a state for this run.

@@ -53,6 +53,8 @@ pub struct Answers {
     pub mergeability: Answer<Mergeability>,
     /// The gate at the base's tip.
     pub rules: Answer<Result<Rules, Vec<Located>>>,
+    /// The gate at the tip of the default branch, where the pull request wants into another one.
+    pub default_rules: Answer<Result<Rules, Vec<Located>>>,
     /// Files that changed between the base the run was planned on and the base's tip.
     pub base_moved: Answer<BTreeSet<RepoPath>>,
     /// Whether merging that commit into the base gives the tree that merging the head gives.
@@ -73,6 +75,7 @@ pub struct Needs {
     pub pushed_by: bool,
     pub mergeability: bool,
     pub rules: bool,
+    pub default_rules: bool,
     pub base_moved: bool,
     pub same_merge: BTreeSet<CommitSha>,
     pub contains: BTreeSet<CommitSha>,
@@ -150,6 +153,8 @@ fn ask_for_apply(needs: &mut Needs, answers: &Answers, state: &State) {
     }
     needs.base_tip |= !answers.base_tip.is_asked();
     needs.rules |= !answers.rules.is_asked();
+    let elsewhere = |pull: &PullNow| pull.default_branch.as_ref().is_some_and(|it| *it != pull.base_ref);
+    needs.default_rules |= !answers.default_rules.is_asked() && answers.pull.known().is_some_and(elsewhere);
     needs.base_moved |= !answers.base_moved.is_asked();
     needs.mergeability |= !answers.mergeability.is_asked();
     needs.reviews |= !answers.reviews.is_asked();

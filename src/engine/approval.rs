@@ -16,6 +16,7 @@ use crate::engine::answers::{Answer, Answers};
 use crate::engine::command::unknown;
 use crate::engine::require::{Case, requirements};
 use crate::engine::selection::select;
+use crate::engine::target::Target;
 use crate::engine::{destroy, free, left};
 
 /// Who asks to apply what.
@@ -36,6 +37,12 @@ pub enum Granted {
 pub fn authorize(state: &State, answers: &Answers, ask: &Ask<'_>, now: Timestamp) -> Result<Granted, Refusal> {
     let pull = pull_now(state, answers)?;
     may_be_applied_at_all(pull)?;
+    let target = Target {
+        base_ref: &pull.base_ref,
+        default_branch: pull.default_branch.as_deref(),
+        default_rules: &answers.default_rules,
+    };
+    target.may_be_applied()?;
     let run = planned_run(state, pull)?;
     let rules = rules(answers)?;
     let selected = select(run, ask.select)?;

@@ -17,6 +17,7 @@ pub mod stage;
 pub mod ended;
 pub mod free;
 pub mod review;
+pub mod target;
 pub mod require;
 pub mod approval;
 pub mod absorb;

@@ -164,6 +164,7 @@ struct SideJson {
 struct RepoJson {
     id: i64,
     full_name: String,
+    default_branch: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -192,9 +193,9 @@ impl PullJson {
         };
         let base_repo = self.base.repo.ok_or(Unreadable::NoBase)?;
         let is_fork = self.head.repo.as_ref().is_none_or(|repo| repo.id != base_repo.id);
-        let repo = self.head.repo.map(|RepoJson { id, full_name }| {
-            let name = RepoName::parse(&full_name)?;
-            let id = RepoId(id);
+        let repo = self.head.repo.map(|repo| {
+            let name = RepoName::parse(&repo.full_name)?;
+            let id = RepoId(repo.id);
             Ok::<_, BadId>(RepoRef { id, name })
         });
         Ok(PullNow {
@@ -211,6 +212,7 @@ impl PullJson {
             },
             base_ref: self.base.name,
             base_sha: CommitSha::parse(&self.base.sha)?,
+            default_branch: base_repo.default_branch.filter(|name| !name.is_empty()),
             labels: self.labels.into_iter().map(|label| label.name).collect(),
             merge_commit_sha,
         })

@@ -2,6 +2,7 @@
 
 use crate::domain::ids::{CommitSha, StackName};
 use crate::domain::pull::{Annotation, AnnotationLevel, Button, CheckConclusion, CheckStatus, CheckWanted, PullState};
+use crate::domain::refusal::Refusal;
 use crate::domain::rules::PendingCheck;
 use crate::domain::run::{Aim, Discovery, Phase, Run, StackRun, StackState};
 use crate::engine::left::{self, has_something_to_apply};
@@ -93,6 +94,8 @@ fn under_way(name: &str, view: &PullView<'_>) -> &'static str {
 
 fn pending(view: &PullView<'_>) -> PendingCheck {
     match view.state.current().map(|run| &run.discovery) {
+        // Yellow until somebody applies would be for ever.
+        Some(Discovery::Done(found)) if found.not_applied.is_some() => PendingCheck::ActionRequired,
         Some(Discovery::Done(found)) => found
             .rules
             .as_ref()
@@ -278,6 +281,13 @@ fn apply_sentence(view: &PullView<'_>) -> String {
     });
     if !denied.is_empty() {
         return format!("a policy denies the plan of {}", listed(&denied));
+    }
+    let open = pull.is_none_or(|pull| pull.state == PullState::Open);
+    if let Some(Refusal { why, next }) = run.not_applied()
+        && open
+        && left.len() + going.len() > 0
+    {
+        return format!("{} would change. {why} {next}", stacks(left.len() + going.len()));
     }
     match (left.len(), going.len()) {
         (0, 0) if pull.is_some_and(|pull| pull.state != PullState::Open) => {

@@ -2,6 +2,7 @@
 
 use crate::domain::ids::StackName;
 use crate::domain::pull::PullState;
+use crate::domain::refusal::Refusal;
 use crate::domain::run::{Phase, Run, StackRun, StackState};
 use crate::engine::left::{self, has_something_to_apply};
 use crate::render::comment::in_order;
@@ -95,6 +96,11 @@ fn to_apply(view: &PullView<'_>, run: &Run) -> String {
     }
     let count = some(run, |stack| !stack.goes() && has_something_to_apply(run, stack)).len();
     let going = some(run, |stack| stack.goes() && has_something_to_apply(run, stack));
+    if let Some(Refusal { why, next }) = run.not_applied()
+        && count + going.len() > 0
+    {
+        return format!("✋ {} would change. {why} {next}", stacks(count + going.len()));
+    }
     let pull = view.state.pull.now.as_ref();
     let may_be_applied = pull.is_none_or(|pull| !pull.is_fork() && !pull.draft);
     let destroy = match going.len() {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::domain::ids::{RepoPath, StackName};
 use crate::domain::layout::Tool;
 use crate::domain::located::{Located, Place};
-use crate::domain::rules::{LIBRARY, LockAt, PendingCheck, PolicySources, Requirement, Rules};
+use crate::domain::rules::{LIBRARY, LockAt, PendingCheck, PolicySources, Requirement, Rules, branch_pattern};
 use crate::source::shapes::{Shapes, shortened};
 use crate::source::yaml::{At, Node, Value, read};
 
@@ -131,7 +131,7 @@ const TOP: &[&str] = &["version", "discover", "defaults", "stacks", "policies", 
 const DISCOVER: &[&str] = &["enabled", "include", "exclude"];
 const DEFAULTS: &[&str] = &["tool", "tool_version", "lock", "autoplan"];
 const POLICIES: &[&str] = &["dir", "library"];
-const APPLY: &[&str] = &["on", "require", "approvals", "automerge", "pending_check"];
+const APPLY: &[&str] = &["on", "branches", "require", "approvals", "automerge", "pending_check"];
 const APPROVALS: &[&str] = &["count", "teams", "codeowners"];
 const DEPENDENCY: &[&str] = &["stack", "outputs"];
 const STACK: &[&str] = &[
@@ -276,6 +276,7 @@ impl<'a> Reader<'a> {
                     self.shapes
                         .one_of(node, Half::Gate, "apply.on", &["comment"], &["merge"]);
                 }
+                "branches" => self.branches(node),
                 "require" => self.require(node),
                 "approvals" => self.approvals(node),
                 // A boolean `false` is what YAML 1.1 editors make of `off`.
@@ -298,6 +299,22 @@ impl<'a> Reader<'a> {
                     }
                 }
                 _ => {}
+            }
+        }
+    }
+
+    fn branches(&mut self, node: &Node) {
+        for (pattern, place) in self.shapes.texts(node, Half::Gate) {
+            match branch_pattern(&pattern) {
+                Some(_) => self.config.rules.branches.push(pattern),
+                None => {
+                    let problem = format!("`{}` is not a pattern of branches", shortened(&pattern));
+                    let hint = "write a branch's whole name; `*` stands for anything but `/`, `**` for anything";
+                    self.shapes.faults.push(Fault {
+                        half: Half::Gate,
+                        error: Located::at(place, problem).hint(hint),
+                    });
+                }
             }
         }
     }
@@ -565,11 +582,12 @@ mod tests {
     #[test]
     fn the_gate_is_what_is_written() {
         let config = config(
-            "version: 1\napply:\n  require: [mergeable]\n  approvals: {count: 3}\n  pending_check: in_progress\n  automerge: false\n\
+            "version: 1\napply:\n  branches: [release/*]\n  require: [mergeable]\n  approvals: {count: 3}\n  pending_check: in_progress\n  automerge: false\n\
              policies: {dir: ops/policies, library: [public-ingress, required-tags]}\ndiscover: {exclude: [x/]}\n",
         );
         assert_eq!(config.errors, []);
         assert_eq!(config.rules.require, BTreeSet::from([Requirement::Mergeable]));
+        assert_eq!(config.rules.branches, ["release/*"]);
         assert_eq!(config.rules.approvals, 3);
         assert_eq!(config.rules.pending_check, PendingCheck::InProgress);
         assert_eq!(
@@ -598,6 +616,7 @@ mod tests {
     fn a_fault_is_in_the_half_that_its_key_is_in() {
         for (text, half) in [
             ("apply: {requires: []}", Half::Gate),
+            ("apply: {branches: [\"a[\"]}", Half::Gate),
             ("policies: {dir: ../x}", Half::Gate),
             ("policies: {library: [requird-tags]}", Half::Gate),
             ("defaults: {lock: plan}", Half::Gate),

@@ -122,6 +122,8 @@ mod tests {
             "stacks: [{ dir: a, var_files: [x.tfvars], backend_files: [b.hcl], depends_on: , labels: , watch: }]\n",
             "policies: { dir: ops/policies, library: [required-tags, public-ingress] }\n",
             "apply: { on: comment, require: [], approvals: { count: 100, teams: [], codeowners: false }, automerge: off }\n",
+            "apply: { branches: [\"release/*\", \"**\", 1.0] }\n",
+            "apply: { branches: }\n",
             "apply: { automerge: false, pending_check: in_progress, approvals: }\n",
         ] {
             assert_eq!(said(text).expect("YAML"), (Vec::new(), Vec::new()), "{text}");
@@ -142,6 +144,9 @@ mod tests {
             "apply: { requires: [] }\n",
             "apply: { require: approved }\n",
             "apply: { require: [approvd] }\n",
+            "apply: { branches: release }\n",
+            "apply: { branches: [\"\"] }\n",
+            "apply: { branches: [[main]] }\n",
             "apply: { on: merge }\n",
             "apply: { automerge: squash }\n",
             "apply: { automerge: true }\n",

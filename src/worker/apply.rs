@@ -23,6 +23,7 @@ use crate::worker::place::{self, Attempting};
 use crate::worker::plan::{self, PlanError};
 use crate::worker::repository::Repository;
 use crate::worker::shelf::{self, Beside};
+use crate::worker::target;
 use crate::worker::trouble::in_log;
 
 /// Whether the supervisor of that apply is still there; where that cannot be seen, it may be.
@@ -195,6 +196,10 @@ async fn leave(worker: &Worker, ready: &Ready<'_>, claimed: &Claimed) -> Result<
     }
     if pull.head.sha != ready.run.head {
         return Ok(Err("the pull request has a new head".to_owned()));
+    }
+    if let Some(refusal) = target::refused(&ready.repository, &pull, &ready.run.base_ref).await? {
+        let next = refusal.next.trim_end_matches('.');
+        return Ok(Err(format!("{} {next}", refusal.why)));
     }
     if ready.stack_run.goes() && base_has_moved(ready).await? {
         let why = format!(

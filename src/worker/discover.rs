@@ -8,6 +8,7 @@ use crate::domain::graph::Edge;
 use crate::domain::ids::{Attempt, CommitSha, LockKey, PullId, RepoId, RunId, StackName, TreeSha};
 use crate::domain::layout::{self, Deleted, Stack, StateAt};
 use crate::domain::located::Located;
+use crate::domain::pull::PullNow;
 use crate::domain::rules::Rules;
 use crate::domain::run::{Aim, Failure, Found, Phase, StackRun, StackState};
 use crate::git::Mirror;
@@ -18,7 +19,7 @@ use crate::source;
 use crate::source::parse::Parsed;
 use crate::tool::site::LocalState;
 use crate::worker::repository::Repository;
-use crate::worker::{Worker, trees, units};
+use crate::worker::{Worker, target, trees, units};
 
 pub async fn discover(worker: &Worker, pull: PullId, run: RunId, attempt: Attempt) -> anyhow::Result<Event> {
     let state = worker.store().peek(pull).await?;
@@ -34,6 +35,7 @@ pub async fn discover(worker: &Worker, pull: PullId, run: RunId, attempt: Attemp
                     run,
                     head: &opened.head,
                     base_ref: &opened.base_ref,
+                    pull: state.pull.now.as_ref(),
                 };
                 match look(worker, &repository, &at).await {
                     Ok(outcome) => outcome,
@@ -56,6 +58,7 @@ struct At<'a> {
     run: RunId,
     head: &'a CommitSha,
     base_ref: &'a str,
+    pull: Option<&'a PullNow>,
 }
 
 async fn look(worker: &Worker, repository: &Repository, at: &At<'_>) -> Result<Discovered, GitError> {
@@ -80,10 +83,15 @@ async fn look(worker: &Worker, repository: &Repository, at: &At<'_>) -> Result<D
         run: at.run,
     };
     let compared = compare(&repository.mirror, repository.id, worker.parsed(), &sides, Some(asking)).await?;
-    Ok(match compared {
-        Ok(Compared { discovered, tree }) => found(worker, discovered, base, tree),
-        Err(located) => Discovered::Failed(located),
-    })
+    let Compared { discovered, tree } = match compared {
+        Ok(compared) => compared,
+        Err(located) => return Ok(Discovered::Failed(located)),
+    };
+    let mut discovered = found(worker, discovered, base, tree);
+    if let (Discovered::Found { found, .. }, Some(pull)) = (&mut discovered, at.pull) {
+        found.not_applied = target::refused(repository, pull, at.base_ref).await?;
+    }
+    Ok(discovered)
 }
 
 /// Two commits as a pull request would join them.
@@ -247,6 +255,7 @@ fn found(worker: &Worker, discovered: layout::Discovered, base: CommitSha, tree:
         known: graph.stacks().len(),
         notices,
         rules,
+        not_applied: None,
         deleted: names,
         upstreams,
         base_upstreams,

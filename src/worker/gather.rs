@@ -12,7 +12,7 @@ use crate::git::fetch::Want;
 use crate::git::merge::Ancestry;
 use crate::github::error::GithubError;
 use crate::worker::repository::Repository;
-use crate::worker::{Worker, apply, trees};
+use crate::worker::{Worker, apply, target, trees};
 
 /// An answer can raise a question; after this many rounds what is open stays unknown.
 const ROUNDS: usize = 4;
@@ -104,6 +104,15 @@ async fn ask(
     }
     if open.base_tip || open.rules || open.base_moved || !open.same_merge.is_empty() || !open.contains.is_empty() {
         from_git(repository, state, &pull, open, answers).await;
+    }
+    if open.default_rules {
+        answers.default_rules = match &pull.default_branch {
+            Some(default) => match target::rules(repository, default).await {
+                Ok(rules) => Answer::Known(rules),
+                Err(error) => Answer::Unknown(error.sentence()),
+            },
+            None => Answer::Unknown("GitHub did not say which it is".to_owned()),
+        };
     }
     if open.pushed_by {
         answers.pushed_by = pushed_by(repository, state, &pull, answers.base_tip.known()).await;

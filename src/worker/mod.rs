@@ -23,6 +23,7 @@ pub mod link;
 pub mod repository;
 pub mod trouble;
 pub mod trees;
+pub mod target;
 pub mod units;
 pub mod intake;
 pub mod gather;

@@ -1,7 +1,5 @@
 //! Owns `lockkeeper config show`: everything that holds of a repository, each value with where it comes from.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Value, json};
 
 use crate::cli::config::origin::Written;
@@ -37,9 +35,10 @@ fn parts(found: &Survey) -> Keys {
     } = &found.config;
     let written = &Written::of(found.text.as_deref(), &found.problems());
     let Rules {
-        require,
-        approvals,
-        pending_check,
+        require: _,
+        branches: _,
+        approvals: _,
+        pending_check: _,
         policies,
         exclude,
         lock,
@@ -53,7 +52,7 @@ fn parts(found: &Survey) -> Keys {
         ("discover", discover(layout, exclude, found, written)),
         ("defaults", defaults(layout, *lock, written)),
         ("policies", policies_of(policies, written)),
-        ("apply", apply(require, *approvals, *pending_check, written)),
+        ("apply", apply(rules, written)),
         ("stacks", Part::List(stacks.collect())),
     ]
 }
@@ -94,22 +93,23 @@ fn policies_of(sources: &PolicySources, written: &Written) -> Part {
     ])
 }
 
-fn apply(require: &BTreeSet<Requirement>, approvals: u32, pending: PendingCheck, written: &Written) -> Part {
+fn apply(rules: &Rules, written: &Written) -> Part {
     let from = |key: &str| written.or_default(&["apply", key]);
     let asked = |key: &str| written.or_default(&["apply", "approvals", key]);
-    let required = Requirement::ALL.into_iter().filter(|word| require.contains(word));
+    let required = Requirement::ALL.into_iter().filter(|word| rules.requires(*word));
     let required: Vec<&str> = required.map(Requirement::word).collect();
-    let pending = match pending {
+    let pending = match rules.pending_check {
         PendingCheck::ActionRequired => "action_required",
         PendingCheck::InProgress => "in_progress",
     };
     let approvals = vec![
-        ("count", leaf(approvals, asked("count"))),
+        ("count", leaf(rules.approvals, asked("count"))),
         ("teams", leaf(json!([]), asked("teams"))),
         ("codeowners", leaf(false, asked("codeowners"))),
     ];
     Part::Keys(vec![
         ("on", leaf("comment", from("on"))),
+        ("branches", leaf(rules.branches.clone(), from("branches"))),
         ("require", leaf(required, from("require"))),
         ("approvals", Part::Keys(approvals)),
         ("automerge", leaf("off", from("automerge"))),

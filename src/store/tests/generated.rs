@@ -261,6 +261,7 @@ impl Draw {
                     true => Ok(Rules::default()),
                     false => Err(vec![self.located()]),
                 },
+                not_applied: self.often().then(|| Refusal::new(self.words(), self.words())),
                 deleted: BTreeSet::from([self.stack()]),
                 upstreams: BTreeMap::from([(self.stack(), self.definition())]),
                 base_upstreams: BTreeMap::from([(self.stack(), self.definition())]),
@@ -309,6 +310,7 @@ impl Draw {
             },
             base_ref: "main".to_owned(),
             base_sha: self.commit(),
+            default_branch: self.often().then(|| "main".to_owned()),
             labels: BTreeSet::from([self.words()]),
             merge_commit_sha: self.maybe(Draw::commit),
         }

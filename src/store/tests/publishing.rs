@@ -25,6 +25,7 @@ fn shows(digit: char, state: PullState) -> PullNow {
         },
         base_ref: "main".to_owned(),
         base_sha: sha('b'),
+        default_branch: Some("main".to_owned()),
         labels: BTreeSet::new(),
         merge_commit_sha: None,
     }

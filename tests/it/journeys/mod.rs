@@ -9,6 +9,7 @@ mod pushes;
 mod approvals;
 mod policies;
 mod config;
+mod targets;
 mod locks;
 mod lifecycle;
 mod forks;

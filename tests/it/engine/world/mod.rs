@@ -199,6 +199,7 @@ impl World {
             ]),
             rules: Ok(Rules {
                 require: BTreeSet::from(Requirement::ALL),
+                branches: vec!["*".to_owned()],
                 ..Rules::default()
             }),
             broken: BTreeSet::new(),
@@ -330,6 +331,7 @@ pub fn now(number: i64, pull: &Pull, tip: &CommitSha) -> PullNow {
         },
         base_ref: pull.base_ref.to_owned(),
         base_sha: tip.clone(),
+        default_branch: Some("main".to_owned()),
         labels: BTreeSet::new(),
         merge_commit_sha: None,
     }

@@ -135,6 +135,7 @@ impl World {
             known: self.defs.len(),
             notices: Vec::new(),
             rules: self.rules.clone(),
+            not_applied: None,
             deleted: gone.iter().map(|stack| name(stack)).collect(),
             upstreams: BTreeMap::new(),
             base_upstreams: BTreeMap::new(),

@@ -211,6 +211,9 @@ impl World {
         if open.rules {
             answers.rules = answer(ask("rules"), self.rules.clone());
         }
+        if open.default_rules {
+            answers.default_rules = answer(ask("default_rules"), self.rules.clone());
+        }
         if open.base_moved {
             let moved = found
                 .as_ref()
