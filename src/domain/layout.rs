@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 use crate::domain::graph::{Edge, Graph, Reason};
 use crate::domain::ids::{LockKey, RepoId, RepoPath, StackName};
 use crate::domain::located::{Located, Place};
+use crate::domain::object::object;
+use crate::domain::owner::Owner;
 use crate::domain::rules::Rules;
 use crate::domain::unit::Runs;
 
@@ -64,7 +66,8 @@ impl StateAt {
 /// the files say, the tool with what `init` recorded, so that both come to the same text.
 ///
 /// `config` is flat: nested attributes are dotted (`workspaces.name`). Only attributes that tell *which* state are
-/// part of the key: no credentials, no region, no lock table. `Err` names the attribute that is missing.
+/// part of the key: no credentials, no region, no lock table. A workspace that is no more than a part of the object's
+/// name is in the key's `key` or `path`. `Err` names the attribute that is missing.
 pub fn state_key(backend: &str, config: &BTreeMap<String, String>, workspace: &str) -> Result<LockKey, String> {
     let told = told_by(backend);
     let given = |name: &str| config.get(name).filter(|value| !value.is_empty());
@@ -81,9 +84,13 @@ pub fn state_key(backend: &str, config: &BTreeMap<String, String>, workspace: &s
     if workspace != "default" && matches!(backend, "s3" | "oci") {
         names.insert("workspace_key_prefix");
     }
-    let present = names.into_iter().filter_map(|name| Some((name, given(name)?)));
-    let pairs: Vec<String> = present
-        .map(|(name, value)| format!("{name}={}", plain(name, value)))
+    let present = names
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), plain(name, given(name)?))));
+    let (told, workspace) = object(backend, present.collect(), workspace);
+    let pairs: Vec<String> = told
+        .iter()
+        .map(|(name, value)| format!("{name}={}", escaped(value)))
         .collect();
     let text = format!("{backend}:{}:{workspace}", pairs.join(","));
     LockKey::parse(&text).map_err(|bad| bad.why.to_owned())
@@ -163,12 +170,29 @@ pub fn flat_settings(config: &serde_json::Value) -> BTreeMap<String, String> {
     flat
 }
 
-/// A value as part of a key: without user information, and with the key's own punctuation escaped.
+/// With the key's own punctuation escaped.
+fn escaped(value: &str) -> String {
+    value.replace('%', "%25").replace(',', "%2C").replace('\0', "")
+}
+
+/// A value as part of a key: without user information, a host in one spelling.
 fn plain(name: &str, value: &str) -> String {
-    let without_user = match (name, value.split_once("://")) {
+    match (name, value.split_once("://")) {
         ("address" | "conn_str" | "endpoint" | "endpoints.s3" | "host", Some((scheme, rest))) => {
             let (host, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-            let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+            let host = host.rsplit_once('@').map_or(host, |(_, host)| host).to_lowercase();
+            let scheme = match scheme.to_lowercase().as_str() {
+                "postgresql" => "postgres".to_owned(),
+                other => other.to_owned(),
+            };
+            let own_port = match scheme.as_str() {
+                "https" => ":443",
+                "http" => ":80",
+                "postgres" => ":5432",
+                _ => ":",
+            };
+            let host = host.strip_suffix(own_port).unwrap_or(&host);
+            let path = if path == "/" { "" } else { path };
             match (name, path.split_once('?')) {
                 // A query may tell states apart and may hold a token: its digest does the one without the other.
                 ("address", Some((path, query))) => {
@@ -181,13 +205,15 @@ fn plain(name: &str, value: &str) -> String {
         }
         // `host=… password=…`: the words of a connection that are not its database are left out.
         ("conn_str", None) => {
-            let told = |word: &&str| ["host=", "port=", "dbname="].iter().any(|key| word.starts_with(key));
-            value.split_whitespace().filter(told).collect::<Vec<_>>().join(" ")
+            let told = |key: &str| value.split_whitespace().find_map(|word| word.strip_prefix(key));
+            let port = told("port=").filter(|port| *port != "5432");
+            let port = port.map_or_else(String::new, |port| format!(":{port}"));
+            let host = told("host=").unwrap_or_default().to_lowercase();
+            format!("postgres://{host}{port}/{}", told("dbname=").unwrap_or_default())
         }
         ("prefix" | "workspace_key_prefix", None) => value.trim_end_matches('/').to_owned(),
         _ => value.to_owned(),
-    };
-    without_user.replace('%', "%25").replace(',', "%2C").replace('\0', "")
+    }
 }
 
 /// A version constraint as it is written: `>= 1.5, < 2`.
@@ -433,6 +459,10 @@ pub struct Discovered {
     pub notices: Vec<Located>,
     /// Stacks whose files are gone and whose state no merged stack has; each after those it comes after.
     pub deleted: Vec<Deleted>,
+    /// Of selected stacks that base has in a state which no other stack of the merged tree has: that state.
+    pub at_base: BTreeMap<StackName, BTreeSet<LockKey>>,
+    /// Every stack of both trees whose state is told, where that of a selected one is not.
+    pub owners: Vec<Owner>,
 }
 
 #[cfg(test)]
@@ -502,7 +532,7 @@ mod tests {
             Ok("pg:conn_str=postgres://db/tf,schema_name=a:w")
         );
         let words = [("conn_str", "host=db user=me password=s3cr3t dbname=tf")];
-        assert_eq!(key("pg", &words, "w").as_deref(), Ok("pg:conn_str=host=db dbname=tf:w"));
+        assert_eq!(key("pg", &words, "w").as_deref(), Ok("pg:conn_str=postgres://db/tf:w"));
         let other = [("path", "a,b"), ("access_token", "s3cr3t")];
         assert_eq!(key("later", &other, "w").as_deref(), Ok("later:path=a%2Cb:w"));
         let queries =
@@ -513,7 +543,7 @@ mod tests {
         let of_record = state_key("s3", &flat_settings(&recorded), "default").map(|key| key.to_string());
         assert_eq!(
             of_record.as_deref(),
-            Ok("s3:bucket=b,endpoints.s3=http://minio:9000,key=k:default")
+            Ok("s3:bucket=b,endpoint=http://minio:9000,key=k:default")
         );
         let http = [
             ("address", "https://me:s3cr3t@x/state"),

@@ -7,6 +7,8 @@ pub mod verdict;
 pub mod plan;
 pub mod pull;
 pub mod rules;
+pub mod object;
+pub mod owner;
 pub mod layout;
 pub mod unit;
 pub mod graph;

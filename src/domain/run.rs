@@ -8,6 +8,7 @@ use crate::domain::graph::{Edge, Reason};
 use crate::domain::ids::{Attempt, CommitSha, ContentDigest, Fence, LockKey, RunId, StackName, TicketId, TreeSha};
 use crate::domain::layout::Stack;
 use crate::domain::located::Located;
+use crate::domain::owner::Owner;
 use crate::domain::plan::{Difference, PlanSummary};
 use crate::domain::refusal::Refusal;
 use crate::domain::rules::Rules;
@@ -64,6 +65,9 @@ pub struct Found {
     /// Why nothing is applied from here whatever else holds, for what is shown; an apply asks for it afresh.
     #[serde(default)]
     pub not_applied: Option<Refusal>,
+    /// Whose a state is that only a seed tells; empty where the files tell all states of the run.
+    #[serde(default)]
+    pub owners: Vec<Owner>,
     /// Stacks that are gone from the merged tree with their files; each has a stack run that is to destroy it.
     pub deleted: BTreeSet<StackName>,
     /// Direct upstreams that are not in the run: their outputs may be asked for.
@@ -99,6 +103,10 @@ pub struct StackRun {
     pub reasons: Vec<Reason>,
     /// The states it writes: as discovery resolved them, then as the seed says.
     pub keys: BTreeSet<LockKey>,
+    /// The states that base has it in, and no other stack of the merged tree has: where they are not its own any more, a
+    /// change of its backend leaves them behind. Locked with it and never written.
+    #[serde(default)]
+    pub at_base: BTreeSet<LockKey>,
     /// For each direct upstream, also those that are not in the run, the states it writes as far as they are known.
     pub upstream_keys: BTreeMap<StackName, BTreeSet<LockKey>>,
     /// The plan people were shown last: what an approval and a ticket speak of.
@@ -429,6 +437,28 @@ impl StackRun {
     /// Whether its plan is a destroy plan.
     pub fn goes(&self) -> bool {
         self.aim == Aim::Destroy
+    }
+
+    /// The states that this pull request would leave behind; none before it is known where it goes.
+    pub fn leaves(&self) -> impl Iterator<Item = &LockKey> {
+        let keys = &self.keys;
+        let left = self.at_base.iter().filter(|key| !keys.contains(*key));
+        left.filter(|_| !keys.is_empty() && !self.goes())
+    }
+
+    /// Whether it is another state that is applied to than base has it in.
+    pub fn moves(&self) -> bool {
+        self.leaves().next().is_some()
+    }
+
+    /// Whether only a comment that names it applies it.
+    pub fn needs_its_name(&self) -> bool {
+        self.goes() || self.moves()
+    }
+
+    /// Every state whose lock an apply of it needs.
+    pub fn locked(&self) -> impl Iterator<Item = &LockKey> {
+        self.keys.iter().chain(self.leaves())
     }
 
     /// What a ticket would bind this stack to; none for a stack that was never planned.

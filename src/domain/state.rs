@@ -332,7 +332,10 @@ impl State {
     pub fn keys(&self) -> BTreeSet<LockKey> {
         let of_runs = self.runs.values().flat_map(|run| run.stacks.values());
         let mut keys: BTreeSet<LockKey> = of_runs
-            .flat_map(|stack| stack.keys.iter().chain(stack.upstream_keys.values().flatten()).cloned())
+            .flat_map(|stack| {
+                let own = stack.keys.iter().chain(&stack.at_base);
+                own.chain(stack.upstream_keys.values().flatten()).cloned()
+            })
             .collect();
         keys.extend(self.locks.keys().cloned());
         keys

@@ -54,7 +54,7 @@ pub fn authorize(state: &State, answers: &Answers, ask: &Ask<'_>, now: Timestamp
     let taken = destroy::taken(run, &selected, ask);
     let stacks = left::to_apply(run, &taken)?;
     if stacks.is_empty() {
-        destroy::nothing_but_what_goes(run, &selected, &taken)?;
+        destroy::nothing_but_the_unnamed(run, &selected, &taken)?;
         return Ok(Granted::NothingToDo);
     }
     left::in_order(run, &stacks)?;
@@ -210,6 +210,13 @@ pub fn warrant(
             Some(lock) => fence = fence.max(Fence(lock.fence)),
             None => return Err(Refusal::new("The lock of this state is not held any more.", again)),
         }
+    }
+    let held = |key: &LockKey| locks.get(key).is_some_and(|lock| lock.held_by(pull));
+    if !stack.leaves().all(held) {
+        return Err(Refusal::new(
+            "The lock of the state that the base branch has it in is not held any more.",
+            again,
+        ));
     }
     Ok(Warrant::issue(ticket, at.clone(), plan.digest.clone(), fence.next()))
 }

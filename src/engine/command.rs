@@ -280,7 +280,7 @@ fn begin(step: &mut Step, ticket: crate::domain::state::Ticket, mint: Mint) {
             continue;
         };
         stack.state = StackState::Queued(mint.ticket);
-        for key in &stack.keys {
+        for key in stack.locked() {
             let lock = state.locks.entry(key.clone()).or_default();
             if !lock.held_by(id) {
                 lock.fence += 1;

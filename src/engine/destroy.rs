@@ -1,5 +1,5 @@
-//! Owns what an apply may take of the stacks that go: only what a comment names, only on the base that its plan was
-//! made on, and only where no other stack has its state.
+//! Owns what an apply may take of the stacks that go, or leave their state: only what a comment names; of those that go
+//! only on the base that the plan was made on, and only where no other stack has the state.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::domain::event::CommandSource;
 use crate::domain::ids::StackName;
 use crate::domain::pull::PullNow;
 use crate::domain::refusal::Refusal;
-use crate::domain::run::Run;
+use crate::domain::run::{Run, StackRun};
 use crate::engine::answers::{Answer, Answers};
 use crate::engine::approval::Ask;
 use crate::engine::command::unknown;
@@ -26,12 +26,12 @@ pub fn taken(run: &Run, selected: &Selected, ask: &Ask<'_>) -> Selected {
         CommandSource::Button(_) => false,
     };
     let stacks = run.stacks.iter().filter(|(name, _)| selected.contains(name));
-    let taken = stacks.filter(|(name, stack)| !stack.goes() || named(name));
+    let taken = stacks.filter(|(name, stack)| !stack.needs_its_name() || named(name));
     Selected::These(taken.map(|(name, _)| name.clone()).collect())
 }
 
-/// Refuses where all that is left of a selection goes, and nobody named it.
-pub fn nothing_but_what_goes(run: &Run, selected: &Selected, taken: &Selected) -> Result<(), Refusal> {
+/// Refuses where all that is left of a selection has to be named, and nobody did.
+pub fn nothing_but_the_unnamed(run: &Run, selected: &Selected, taken: &Selected) -> Result<(), Refusal> {
     let stacks = run
         .stacks
         .keys()
@@ -47,8 +47,14 @@ pub fn nothing_but_what_goes(run: &Run, selected: &Selected, taken: &Selected) -
     };
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     let them = if left_out.len() == 1 { "it" } else { "them" };
+    let goes = |name: &StackName| run.stacks.get(name).is_some_and(StackRun::goes);
+    let what = match left_out.iter().filter(|name| goes(name)).count() {
+        0 => "would be applied to another state than the base branch has",
+        all if all == left_out.len() => "would be destroyed",
+        _ => "would be destroyed, or applied to another state than the base branch has",
+    };
     let why = format!(
-        "{}{more} would be destroyed, and only a comment that names {them} does that.",
+        "{}{more} {what}, and only a comment that names {them} does that.",
         quoted.join(", ")
     );
     Err(Refusal::new(why, format!("Say `/apply {}`.", names.join(" "))))

@@ -81,7 +81,7 @@ fn applying(run: &Run, id: TicketId, ticket: &Ticket, asked: &Asked) -> Option<E
     })
 }
 
-/// What goes was left out of an apply that did not name it; in the order they are shown.
+/// What has to be named was left out of an apply that did not name it; in the order they are shown.
 pub fn left_out(run: &Run, ticket: &Ticket, asked: &Asked) -> Vec<StackName> {
     let Some(Command::Apply { select }) = &asked.command else {
         return Vec::new();
@@ -89,8 +89,9 @@ pub fn left_out(run: &Run, ticket: &Ticket, asked: &Asked) -> Vec<StackName> {
     if !select.is_empty() && select.iter().all(|said| matches!(said, Selector::Name(_))) {
         return Vec::new();
     }
-    let destroys =
-        |stack: &StackRun| stack.goes() && stack.reviewed.as_ref().is_some_and(|plan| !plan.counts.is_empty());
+    let destroys = |stack: &StackRun| {
+        stack.needs_its_name() && stack.reviewed.as_ref().is_some_and(|plan| !plan.counts.is_empty())
+    };
     let mut stacks: Vec<&StackRun> = run
         .stacks
         .iter()

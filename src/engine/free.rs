@@ -17,7 +17,7 @@ pub fn free(state: &State, answers: &Answers, run: &Run, stacks: &BTreeSet<Stack
             let why = format!("Where `{name}` keeps its state is not known yet.");
             return Err(Refusal::new(why, format!("Say `/plan {name}`, then `/apply` again.")));
         }
-        for (key, lock) in stack.keys.iter().filter_map(|key| Some((key, state.locks.get(key)?))) {
+        for (key, lock) in stack.locked().filter_map(|key| Some((key, state.locks.get(key)?))) {
             match lock.held_by_other(state.id) {
                 Some(holder) => other_holds(state, answers, name, lock, holder)?,
                 None if lock.applying.is_some() => return Err(still_writing(state, name, key)),

@@ -86,6 +86,6 @@ fn unfinished(state: &State) -> BTreeMap<StackName, BTreeSet<LockKey>> {
             | StackState::Skipped(_)
             | StackState::Superseded => true,
         })
-        .map(|(name, stack)| (name.clone(), stack.keys.clone()))
+        .map(|(name, stack)| (name.clone(), stack.locked().cloned().collect()))
         .collect()
 }

@@ -1,7 +1,9 @@
 //! Owns the checks: three per commit as a function of every open pull request with that head, one per stack.
 
 use crate::domain::ids::{CommitSha, StackName};
-use crate::domain::pull::{Annotation, AnnotationLevel, Button, CheckConclusion, CheckStatus, CheckWanted, PullState};
+use crate::domain::pull::{
+    Annotation, AnnotationLevel, Button, CheckConclusion, CheckStatus, CheckWanted, PullNow, PullState,
+};
 use crate::domain::refusal::Refusal;
 use crate::domain::rules::PendingCheck;
 use crate::domain::run::{Aim, Discovery, Phase, Run, StackRun, StackState};
@@ -289,26 +291,41 @@ fn apply_sentence(view: &PullView<'_>) -> String {
     {
         return format!("{} would change. {why} {next}", stacks(left.len() + going.len()));
     }
-    match (left.len(), going.len()) {
-        (0, 0) if pull.is_some_and(|pull| pull.state != PullState::Open) => {
-            "the pull request is not open any more".to_owned()
-        }
-        (0, 0) => "nothing left to apply".to_owned(),
-        (left, going) if pull.is_some_and(|pull| pull.is_fork()) => {
-            format!("{} would change; nothing is applied from a fork", stacks(left + going))
-        }
-        (left, going) if pull.is_some_and(|pull| pull.draft) => {
-            format!("{} to apply once this is no draft any more", stacks(left + going))
-        }
-        (left, 0) => format!("{} to apply: comment `/apply`", stacks(left)),
-        (0, count) => format!("{} to destroy: comment {}", stacks(count), by_name(&going)),
-        (left, count) => format!(
-            "{} to apply: comment `/apply`; {} to destroy: comment {}",
-            stacks(left),
-            stacks(count),
-            by_name(&going)
-        ),
+    let (named, left): (Vec<&StackName>, Vec<&StackName>) = left
+        .into_iter()
+        .partition(|name| run.stacks.get(*name).is_some_and(StackRun::moves));
+    let all = left.len() + going.len() + named.len();
+    if all == 0 {
+        return match open {
+            true => "nothing left to apply".to_owned(),
+            false => "the pull request is not open any more".to_owned(),
+        };
     }
+    if pull.is_some_and(PullNow::is_fork) {
+        return format!("{} would change; nothing is applied from a fork", stacks(all));
+    }
+    if pull.is_some_and(|pull| pull.draft) {
+        return format!("{} to apply once this is no draft any more", stacks(all));
+    }
+    let mut parts = Vec::new();
+    if !left.is_empty() {
+        parts.push(format!("{} to apply: comment `/apply`", stacks(left.len())));
+    }
+    if !named.is_empty() {
+        parts.push(format!(
+            "{} to apply in another state: comment {}",
+            stacks(named.len()),
+            by_name(&named)
+        ));
+    }
+    if !going.is_empty() {
+        parts.push(format!(
+            "{} to destroy: comment {}",
+            stacks(going.len()),
+            by_name(&going)
+        ));
+    }
+    parts.join("; ")
 }
 
 /// A run of more stacks has checks of its own only for those that need somebody: GitHub lets an App make some eighty

@@ -180,13 +180,13 @@ fn applied(stacks: &[Came]) -> String {
     }
 }
 
-/// What goes was left out of an apply that did not name it.
+/// What has to be named was left out of an apply that did not name it.
 fn left_out(names: &[StackName]) -> String {
     let names: Vec<&StackName> = names.iter().collect();
     match names.is_empty() {
         true => String::new(),
         false => format!(
-            "\n🗑 Left out, because only naming it destroys it: {}; say {}.\n",
+            "\n✋ Left out, because it has to be named: {}; say {}.\n",
             listed(&names),
             by_name(&names)
         ),

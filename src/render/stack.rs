@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::domain::ended::Stage;
 use crate::domain::graph::Reason;
-use crate::domain::ids::StackName;
+use crate::domain::ids::{LockKey, StackName};
 use crate::domain::plan::{Counts, PlanSummary};
 use crate::domain::run::{Aim, Phase, Run, StackRun, StackState};
 use crate::domain::verdict::{Effect, Verdict};
@@ -250,6 +250,19 @@ pub fn story(stack: &StackRun) -> String {
         out.push_str("pull request, and no other stack has its state. ");
         out.push_str(&format!(
             "Only {command} destroys it; an `/apply` that does not name it leaves it out.\n\n"
+        ));
+    }
+    if stack.moves() && matches!(stack.state, StackState::Planned(_) | StackState::Differs { .. }) {
+        let list = |keys: Vec<&LockKey>| {
+            let keys: Vec<String> = keys.into_iter().map(|key| markdown::code(key.as_str())).collect();
+            keys.join(", ")
+        };
+        out.push_str(&format!(
+            "**This is planned in another state than the base branch has it in**: {} here, {} there. What is in the old one \
+             stays there, and nobody manages it after the merge. Only {} applies it.\n\n",
+            list(stack.keys.iter().collect()),
+            list(stack.leaves().collect()),
+            markdown::code(&format!("/apply {}", stack.stack.name))
         ));
     }
     if let Some(remark) = remark(stack) {

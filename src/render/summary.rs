@@ -94,12 +94,19 @@ fn to_apply(view: &PullView<'_>, run: &Run) -> String {
             many => format!("✋ {} are not planned until asked for: comment `/plan`.", stacks(many)),
         };
     }
-    let count = some(run, |stack| !stack.goes() && has_something_to_apply(run, stack)).len();
+    let count = some(run, |stack| {
+        !stack.needs_its_name() && has_something_to_apply(run, stack)
+    })
+    .len();
+    let moving = some(run, |stack| stack.moves() && has_something_to_apply(run, stack));
     let going = some(run, |stack| stack.goes() && has_something_to_apply(run, stack));
     if let Some(Refusal { why, next }) = run.not_applied()
-        && count + going.len() > 0
+        && count + going.len() + moving.len() > 0
     {
-        return format!("✋ {} would change. {why} {next}", stacks(count + going.len()));
+        return format!(
+            "✋ {} would change. {why} {next}",
+            stacks(count + going.len() + moving.len())
+        );
     }
     let pull = view.state.pull.now.as_ref();
     let may_be_applied = pull.is_none_or(|pull| !pull.is_fork() && !pull.draft);
@@ -108,8 +115,17 @@ fn to_apply(view: &PullView<'_>, run: &Run) -> String {
         _ if !may_be_applied => format!("{} would be destroyed.", stacks(going.len())),
         count => format!("🗑 {} to destroy: comment {}.", stacks(count), by_name(&going)),
     };
+    let destroy = match moving.len() {
+        0 => destroy,
+        count if !may_be_applied => format!("{destroy} {} would move to another state.", stacks(count)),
+        count => format!(
+            "{destroy} ✋ {} to apply in another state: comment {}.",
+            stacks(count),
+            by_name(&moving)
+        ),
+    };
     let rest = match count {
-        0 if !going.is_empty() => String::new(),
+        0 if !going.is_empty() || !moving.is_empty() => String::new(),
         0 => "✅ Nothing left to apply.".to_owned(),
         count if pull.is_some_and(|pull| pull.is_fork()) => format!(
             "{} would change. Nothing is applied from a fork: push the branch to this repository.",

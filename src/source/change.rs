@@ -92,7 +92,8 @@ impl Matching {
         self.forward.get(base).map_or(&[], Vec::as_slice)
     }
 
-    fn bases(&self, merged: &StackName) -> &[StackName] {
+    /// What a stack of the merged tree is at base.
+    pub fn bases(&self, merged: &StackName) -> &[StackName] {
         self.back.get(merged).map_or(&[], Vec::as_slice)
     }
 }

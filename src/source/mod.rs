@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::domain::graph::Graph;
-use crate::domain::ids::{RepoId, RepoPath};
+use crate::domain::ids::{RepoId, RepoPath, StackName};
 use crate::domain::layout::Discovered;
 use crate::domain::located::{Located, Place};
 use crate::domain::rules::Rules;
@@ -16,6 +16,7 @@ use crate::source::files::Files;
 use crate::source::gone::{Fates, excluded_after_the_merge};
 use crate::source::layout::{Definitions, Layout, Of, layout};
 use crate::source::module::Modules;
+use crate::source::owners::{owners, states_at_base};
 use crate::source::parallel::on_a_deep_stack;
 use crate::source::parse::{Flavour, Parsed, text};
 
@@ -52,6 +53,7 @@ pub mod formatting;
 pub mod gone;
 pub mod deleted;
 pub mod change;
+pub mod owners;
 pub mod survey;
 pub mod schema;
 
@@ -176,6 +178,8 @@ pub fn discover_with(parsed: &Parsed, input: &Input<'_>) -> Discovered {
         ],
         notices: Vec::new(),
         deleted: Vec::new(),
+        at_base: BTreeMap::new(),
+        owners: Vec::new(),
     })
 }
 
@@ -213,6 +217,9 @@ fn discovered(parsed: &Parsed, input: &Input<'_>) -> Discovered {
         file_differs,
     });
 
+    let selected: BTreeSet<&StackName> = effect.selected.keys().collect();
+    let states_at_base = states_at_base(&base, &merged, &matching, &selected);
+    let owners = owners(&base, &merged, &selected);
     let mut errors = at_merged.faults(&[Half::Gate, Half::Description, Half::Both]);
     let Layout {
         errors: layout_errors,
@@ -247,6 +254,8 @@ fn discovered(parsed: &Parsed, input: &Input<'_>) -> Discovered {
         errors,
         notices,
         deleted: effect.deleted,
+        at_base: states_at_base,
+        owners,
     }
 }
 

@@ -138,6 +138,8 @@ fn show(found: &Discovered) -> String {
         errors,
         notices,
         deleted,
+        at_base,
+        owners: _,
     } = found;
     if let Err(faults) = rules {
         faults.iter().for_each(|fault| line(format!("RULES {fault}")));
@@ -164,6 +166,11 @@ fn show(found: &Discovered) -> String {
         line(format!("deleted {}{after}", gone.stack.name));
         gone.reasons.iter().for_each(|reason| line(format!("  {reason}")));
         gone.broken.iter().for_each(|error| line(format!("  BROKEN {error}")));
+    }
+    for (name, keys) in at_base {
+        let own = graph.stack(name).and_then(|stack| stack.state.key());
+        let left = keys.iter().filter(|key| Some(*key) != own);
+        left.for_each(|key| line(format!("at base {name} is in {key}")));
     }
     for (name, errors) in broken {
         errors.iter().for_each(|error| line(format!("BROKEN {name}: {error}")));

@@ -69,7 +69,7 @@ pub(super) fn keys_of(events: &[Event]) -> BTreeSet<LockKey> {
                 ..
             } => {
                 for stack in stacks.values() {
-                    keys.extend(stack.keys.iter().cloned());
+                    keys.extend(stack.keys.iter().chain(&stack.at_base).cloned());
                     keys.extend(stack.upstream_keys.values().flatten().cloned());
                 }
             }

@@ -102,6 +102,12 @@ async fn objection(
             return Ok(Some(format!("the lock of {key} is not held for this apply any more")));
         }
     }
+    for key in stack_run.leaves() {
+        let lock = state::lock(db, key).await?;
+        if !lock.is_some_and(|lock| lock.held_by(job.pull)) {
+            return Ok(Some(format!("the lock of {key} is not held for this apply any more")));
+        }
+    }
     // The warrant may have waited for a free tool meanwhile: terraform would apply the old upstream values without a word.
     for (key, made) in &plan.made_against {
         let lock = state::lock(db, key).await?.unwrap_or_default();

@@ -53,7 +53,7 @@ mod tests {
             (
                 "s3",
                 json!({ "key": "network.tfstate", "bucket": "acme-tf", "region": "eu-central-1", "access_key": "AKIA", "secret_key": "s3cr3t", "endpoints": null }),
-                "s3:bucket=acme-tf,key=network.tfstate:prod",
+                "s3:bucket=acme-tf,key=env:/prod/network.tfstate:default",
             ),
             (
                 "new",

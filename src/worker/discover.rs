@@ -197,6 +197,8 @@ fn found(worker: &Worker, discovered: layout::Discovered, base: CommitSha, tree:
         errors,
         notices,
         deleted,
+        mut at_base,
+        owners,
     } = discovered;
     if !errors.is_empty() {
         return Discovered::Failed(errors);
@@ -233,6 +235,7 @@ fn found(worker: &Worker, discovered: layout::Discovered, base: CommitSha, tree:
             after,
             reasons,
             keys,
+            at_base: at_base.remove(&name).unwrap_or_default(),
             upstream_keys,
             reviewed: None,
             tried: false,
@@ -256,6 +259,7 @@ fn found(worker: &Worker, discovered: layout::Discovered, base: CommitSha, tree:
         notices,
         rules,
         not_applied: None,
+        owners,
         deleted: names,
         upstreams,
         base_upstreams,
@@ -290,6 +294,7 @@ fn to_be_destroyed(
         aim: Aim::Destroy,
         keys: stack.state.key().cloned().into_iter().collect(),
         upstream_keys: edges.iter().filter_map(key_of).collect(),
+        at_base: BTreeSet::new(),
         stack,
         edges,
         after,

@@ -9,10 +9,11 @@ use crate::domain::event::Event;
 use crate::domain::ids::{Attempt, LockKey, Login, PullId, StackName, StackRunId};
 use crate::domain::layout::Stack;
 use crate::domain::located::{Located, Place};
+use crate::domain::owner;
 use crate::domain::plan::PlanSummary;
 use crate::domain::plan::change::Plan;
 use crate::domain::plan::compare::{Between, Comparison, compare};
-use crate::domain::run::{Compared, Discovery, Failure, Run, StackEvent, StackRun, StackState};
+use crate::domain::run::{Compared, Discovery, Failure, Found, Run, StackEvent, StackRun, StackState};
 use crate::domain::state::State;
 use crate::domain::verdict::{Effect, Finding, Verdict};
 use crate::git::error::GitError;
@@ -170,8 +171,13 @@ async fn planned(
         None => {}
     }
     let seed = crate::tool::seed::prepare(worker.site(), &place, token.as_ref()).await?;
-    one_stack_per_state(run, &at.stack, &seed.keys)?;
+    one_stack_per_state(run, found, &at.stack, &seed.keys)?;
     the_state_that_was_found(stack_run, &seed.keys)?;
+    // Who moves into a state of base's takes its labels along, whatever its files let us tell.
+    let labelled = Stack {
+        labels: owner::labels(&found.owners, &stack_run.stack.labels, &seed.keys),
+        ..stack_run.stack.clone()
+    };
     let given = match early {
         Some(given) => given,
         None => inputs::given(worker, &repository, &attempting, stack_run).await?,
@@ -210,7 +216,7 @@ async fn planned(
                 pull,
                 run,
                 found,
-                stack: &stack_run.stack,
+                stack: &labelled,
                 aim: stack_run.aim,
                 phase,
                 plan: made_plan.json.clone(),
@@ -323,17 +329,21 @@ async fn compared(
     })
 }
 
-/// Two stacks of the run on one state, which only the seeds could tell; also one that goes and one that stays.
-fn one_stack_per_state(run: &Run, name: &StackName, keys: &BTreeSet<LockKey>) -> Result<(), PlanError> {
-    let other = run
+/// Two stacks on one state, which only the seeds could tell: of the run, also one that goes and one that stays, or one
+/// of the run and any other of the merged tree.
+fn one_stack_per_state(run: &Run, found: &Found, name: &StackName, keys: &BTreeSet<LockKey>) -> Result<(), PlanError> {
+    let defined_at = |stack: &StackRun| stack.stack.defined_at.clone();
+    let in_run = run
         .stacks
         .iter()
-        .find(|(other, stack)| *other != name && !stack.keys.is_disjoint(keys));
-    let Some((other, of_other)) = other else {
+        .find(|(other, stack)| *other != name && !stack.keys.is_disjoint(keys))
+        .map(|(other, stack)| (other, defined_at(stack)));
+    let goes = run.stacks.get(name).is_some_and(StackRun::goes);
+    let elsewhere = || owner::another(&found.owners, name, keys).map(|owner| (&owner.stack, owner.at.clone()));
+    let Some((other, at)) = in_run.or_else(|| if goes { None } else { elsewhere() }) else {
         return Ok(());
     };
-    let defined_at = |stack: &StackRun| stack.stack.defined_at.clone();
-    let line = defined_at(of_other).map_or_else(String::new, |place| format!(" ({place})"));
+    let line = at.map_or_else(String::new, |place| format!(" ({place})"));
     let problem = format!("{name} and {other}{line} have one state between them");
     let own = run.stacks.get(name).and_then(defined_at);
     Err(refused_at(own, problem, "give each its own backend key or workspace"))
@@ -346,21 +356,23 @@ fn refused_at(place: Option<Place>, problem: String, hint: &str) -> PlanError {
     })
 }
 
-/// That nobody else has the state of a stack that goes was found out for the state that the files name: if the seed
-/// names another, nobody knows whose it is.
+/// Whose a state is, was found out for the state that the files name: if the seed names another, nobody knows whose
+/// that is.
 fn the_state_that_was_found(stack_run: &StackRun, keys: &BTreeSet<LockKey>) -> Result<(), PlanError> {
-    if !stack_run.goes() || stack_run.keys == *keys {
+    let told = stack_run.stack.state.key();
+    let as_told = told.is_none_or(|key| keys.len() == 1 && keys.contains(key));
+    if as_told && (!stack_run.goes() || stack_run.keys == *keys) {
         return Ok(());
     }
     let list = |keys: &BTreeSet<LockKey>| {
         let keys: Vec<&str> = keys.iter().map(LockKey::as_str).collect();
         keys.join(", ")
     };
+    let seemed = told.map_or_else(|| list(&stack_run.keys), ToString::to_string);
     let problem = format!(
-        "the backend of {} is {}, and its files seemed to say {}: nothing is destroyed in a state that may be another's",
+        "the backend of {} is {}, and its files seemed to say {seemed}: nothing is planned in a state that may be another's",
         stack_run.stack.name,
         list(keys),
-        list(&stack_run.keys)
     );
     let hint = "write the backend's configuration so that it can be read";
     Err(refused_at(stack_run.stack.defined_at.clone(), problem, hint))

@@ -11,6 +11,7 @@ use crate::domain::ids::{
 };
 use crate::domain::layout::{ReadSet, Stack, StateAt, Tool};
 use crate::domain::located::{Located, Place};
+use crate::domain::owner::{Owner, Side};
 use crate::domain::plan::{Counts, Difference, PlanSummary};
 use crate::domain::pull::{Head, PullNow, PullState};
 use crate::domain::refusal::Refusal;
@@ -88,6 +89,16 @@ impl Draw {
 
     fn keys(&mut self) -> BTreeSet<LockKey> {
         KEYS.iter().filter(|_| self.often()).map(|name| key(name)).collect()
+    }
+
+    fn owner(&mut self) -> Owner {
+        Owner {
+            key: key(KEYS[0]),
+            stack: self.stack(),
+            side: if self.often() { Side::Base } else { Side::Merged },
+            labels: BTreeMap::from([("env".to_owned(), self.words())]),
+            at: self.maybe(|_| Place::file(RepoPath::parse("a/main.tf").expect("a path"))),
+        }
     }
 
     fn fences(&mut self) -> BTreeMap<LockKey, Fence> {
@@ -231,6 +242,7 @@ impl Draw {
             after: BTreeSet::from([self.stack()]),
             reasons: vec![Reason::New { stack: name.clone() }],
             keys: self.keys(),
+            at_base: self.keys(),
             upstream_keys: BTreeMap::from([(self.stack(), self.keys())]),
             reviewed: self.maybe(Draw::plan),
             tried: self.often(),
@@ -261,6 +273,7 @@ impl Draw {
                     true => Ok(Rules::default()),
                     false => Err(vec![self.located()]),
                 },
+                owners: vec![self.owner()],
                 not_applied: self.often().then(|| Refusal::new(self.words(), self.words())),
                 deleted: BTreeSet::from([self.stack()]),
                 upstreams: BTreeMap::from([(self.stack(), self.definition())]),

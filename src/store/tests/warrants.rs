@@ -34,6 +34,7 @@ fn stack_run() -> StackRun {
     StackRun {
         aim: Aim::Change,
         keys: [key("s3:a"), key("s3:b")].into(),
+        at_base: [key("s3:a")].into(),
         state: StackState::Applying {
             ticket: ticket_id(1),
             attempt: Attempt(3),

@@ -11,6 +11,7 @@ mod policies;
 mod config;
 mod targets;
 mod locks;
+mod states;
 mod lifecycle;
 mod forks;
 mod commands;

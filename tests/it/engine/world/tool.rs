@@ -136,6 +136,7 @@ impl World {
             notices: Vec::new(),
             rules: self.rules.clone(),
             not_applied: None,
+            owners: Vec::new(),
             deleted: gone.iter().map(|stack| name(stack)).collect(),
             upstreams: BTreeMap::new(),
             base_upstreams: BTreeMap::new(),
@@ -224,6 +225,7 @@ impl World {
                 .collect(),
             reasons: vec![Reason::New { stack: name(stack) }],
             keys: known(stack),
+            at_base: BTreeSet::new(),
             upstream_keys: needs
                 .iter()
                 .filter(|up| !known(up).is_empty())
