@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::ids::{Attempt, ContentDigest, Fence, LockKey, PlanDigest};
+use crate::domain::ids::{Attempt, CommitSha, ContentDigest, Fence, LockKey, PlanDigest, TreeSha};
+use crate::domain::pull::FactsDigest;
 use crate::domain::verdict::Verdict;
 
 pub mod change;
@@ -49,8 +50,21 @@ pub struct PlanSummary {
     pub keys: BTreeSet<LockKey>,
     /// For each direct upstream's state: the fence of its last apply when this plan was made.
     pub made_against: BTreeMap<LockKey, Fence>,
+    /// What the policies saw of the pull request when they judged it; none where no policy counts.
+    #[serde(default)]
+    pub facts: Option<FactsDigest>,
+    /// What it was made on, where that is not the run's own merged tree any more.
+    #[serde(default)]
+    pub on: Option<On>,
     /// Upstreams planned in this run too, whose last applied outputs this plan reads.
     pub reads_todays: BTreeSet<crate::domain::ids::StackName>,
+}
+
+/// A base and what merging the head into it gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct On {
+    pub base: CommitSha,
+    pub tree: TreeSha,
 }
 
 /// The plan as JSON, scaffold removed and sensitive values replaced by keyed hashes (equality still works).

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::domain::ids::{CommitSha, Login, PullNumber, RepoId, RepoName, RepoPath, Timestamp};
 
@@ -35,7 +36,31 @@ impl PullNow {
     pub fn is_fork(&self) -> bool {
         self.head.is_fork
     }
+
+    /// What policies see of it that may be another without a new head.
+    pub fn facts(&self) -> FactsDigest {
+        let PullNow {
+            number,
+            title,
+            state: _,
+            draft,
+            author,
+            head,
+            base_ref,
+            base_sha: _,
+            default_branch: _,
+            labels,
+            merge_commit_sha: _,
+        } = self;
+        let seen = serde_json::json!([number, title, draft, author, head.name, base_ref, labels]);
+        FactsDigest(hex::encode(&Sha256::digest(seen.to_string())[..16]))
+    }
 }
+
+/// Tells whether policies would see a pull request as they did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FactsDigest(String);
 
 /// Whether a pull request still wants something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

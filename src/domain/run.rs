@@ -113,6 +113,9 @@ pub struct StackRun {
     pub reviewed: Option<PlanSummary>,
     /// Whether an apply of the reviewed plan was begun and did not end well: what it did counts as done.
     pub tried: bool,
+    /// Whether the base has moved in what it reads since its last plan: that one is not applied.
+    #[serde(default)]
+    pub outdated: bool,
     /// The newest attempt given out.
     pub attempt: Attempt,
     pub state: StackState,
@@ -229,6 +232,9 @@ pub enum StackEvent {
     Applied,
     ApplyFailed(Failure),
     ApplyLost,
+    /// A check at the last moment found that the base has moved in what the stack reads: it is planned again, and the
+    /// tool was never started.
+    Outdated,
     /// A check at the last moment said no (the head moved, the lock is gone); the tool was never started.
     NotStarted(String),
 }
@@ -268,7 +274,7 @@ impl StackState {
                 }),
                 E::Deferred { upstream, keys: _ } => Move::To(S::Deferred(upstream.clone())),
                 E::Interrupted | E::NotStarted(_) => Move::To(S::Waiting),
-                E::Applied | E::ApplyFailed(_) | E::ApplyLost => Move::Illegal,
+                E::Applied | E::ApplyFailed(_) | E::ApplyLost | E::Outdated => Move::Illegal,
             },
             S::Replanning {
                 ticket, attempt: now, ..
@@ -312,7 +318,7 @@ impl StackState {
                         failure: Failure::saying(format!("{upstream} still does not have an output this stack needs")),
                     }),
                     E::Interrupted | E::NotStarted(_) => Move::To(S::Queued(ticket)),
-                    E::Applied | E::ApplyFailed(_) | E::ApplyLost => Move::Illegal,
+                    E::Applied | E::ApplyFailed(_) | E::ApplyLost | E::Outdated => Move::Illegal,
                 }
             }
             S::Applying {
@@ -332,6 +338,7 @@ impl StackState {
                     fence: *fence,
                     plan: plan.clone(),
                 }),
+                E::Outdated => Move::To(S::Queued(*ticket)),
                 E::NotStarted(why) => Move::To(S::Failed {
                     phase: Phase::Apply,
                     failure: Failure::saying(why.clone()),
@@ -347,9 +354,12 @@ impl StackState {
                     failure: failure.clone(),
                 }),
                 E::ApplyLost => Move::Stale,
-                E::Planned { .. } | E::PlanFailed(_) | E::Deferred { .. } | E::Interrupted | E::NotStarted(_) => {
-                    Move::Illegal
-                }
+                E::Planned { .. }
+                | E::PlanFailed(_)
+                | E::Deferred { .. }
+                | E::Interrupted
+                | E::Outdated
+                | E::NotStarted(_) => Move::Illegal,
             },
             S::Planning { .. }
             | S::Replanning { .. }

@@ -123,7 +123,7 @@ fn learned(step: &mut Step, id: RunId, name: &StackName, attempt: Attempt, event
             keys_are(step, id, name, keys);
             deferred(step, id, name, upstream, before.made_against(), mint);
         }
-        StackEvent::Applied | StackEvent::ApplyFailed(_) | StackEvent::NotStarted(_) => {
+        StackEvent::Applied | StackEvent::ApplyFailed(_) | StackEvent::NotStarted(_) | StackEvent::Outdated => {
             apply_ended(step, id, name, &before, event, mint);
         }
         StackEvent::PlanFailed(_) | StackEvent::Interrupted | StackEvent::ApplyLost => {}
@@ -250,6 +250,7 @@ fn planned(step: &mut Step, id: RunId, name: &StackName, plan: PlanSummary, comp
     let Some(stack) = step.state.runs.get_mut(&id).and_then(|run| run.stacks.get_mut(name)) else {
         return;
     };
+    stack.outdated = false;
     // A real plan that is what was reviewed needs no second look: people were shown the reviewed one.
     if *compared == Compared::Same {
         return;
@@ -264,12 +265,13 @@ fn apply_ended(step: &mut Step, id: RunId, name: &StackName, was: &StackState, e
     let (StackState::Applying { ticket, fence, .. } | StackState::Lost { ticket, fence, .. }) = was else {
         return;
     };
-    let started = !matches!(event, StackEvent::NotStarted(_));
+    let started = !matches!(event, StackEvent::NotStarted(_) | StackEvent::Outdated);
     let Some(run) = step.state.runs.get_mut(&id) else {
         return;
     };
     let head = run.head.clone();
     let Some(stack) = run.stacks.get_mut(name) else { return };
+    stack.outdated |= *event == StackEvent::Outdated;
     if started {
         stack.tried = *event != StackEvent::Applied;
     }

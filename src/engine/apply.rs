@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::domain::ids::{LockKey, PullId, RunId, StackName, StackRunId, TicketId, Timestamp};
 use crate::domain::job::Work;
 use crate::domain::plan::PlanSummary;
+use crate::domain::pull::PullNow;
 use crate::domain::run::{Failure, Phase, Run, StackRun, StackState};
 use crate::domain::state::{Lock, State, Ticket};
 use crate::engine::{Mint, Step, approval, left, plan};
@@ -74,7 +75,7 @@ fn next(state: &State, run: &Run, stack: &StackRun, now: Timestamp) -> Option<Ne
             Turn::Now if is_still_read(run, stack) => None,
             Turn::Now => queued(state, stack, *ticket, now),
             Turn::Later => None,
-            Turn::Never(next) => Some(next),
+            Turn::Never(next) => Some(*next),
         },
         StackState::Waiting
         | StackState::Held
@@ -100,7 +101,7 @@ fn is_draft(state: &State) -> bool {
 enum Turn {
     Now,
     Later,
-    Never(Next),
+    Never(Box<Next>),
 }
 
 /// Whether everything it comes after is applied, or had nothing to apply.
@@ -109,7 +110,7 @@ fn turn(run: &Run, stack: &StackRun) -> Turn {
     for (name, upstream) in left::upstreams(run, stack) {
         match &upstream.state {
             StackState::Failed { .. } | StackState::Skipped(_) | StackState::Lost { .. } => {
-                return Turn::Never(Next::Skip(name.clone()));
+                return Turn::Never(Box::new(Next::Skip(name.clone())));
             }
             StackState::Queued(_)
             | StackState::Replanning { .. }
@@ -117,7 +118,7 @@ fn turn(run: &Run, stack: &StackRun) -> Turn {
             | StackState::Differs { .. }
             | StackState::Applying { .. } => turn = Turn::Later,
             // Somebody took it out of this apply (`/plan`, `/unlock`): whoever comes after it may not overtake it.
-            _ if left::has_something_to_apply(run, upstream) => turn = Turn::Never(Next::PutBack),
+            _ if left::has_something_to_apply(run, upstream) => turn = Turn::Never(Box::new(Next::PutBack)),
             StackState::Applied(_)
             | StackState::Planned(_)
             | StackState::Waiting
@@ -163,7 +164,13 @@ fn queued(state: &State, stack: &StackRun, ticket: TicketId, now: Timestamp) -> 
         return Some(wait(state, ticket, key, now));
     }
     match &stack.reviewed {
-        Some(reviewed) if !stack.tried && knows_its_upstreams(stack) && is_fresh(state, stack, reviewed) => {
+        Some(reviewed)
+            if !stack.tried
+                && !stack.outdated
+                && knows_its_upstreams(stack)
+                && is_fresh(state, stack, reviewed)
+                && is_judged(state, reviewed) =>
+        {
             Some(Next::Confirm(ticket, reviewed.clone()))
         }
         Some(_) | None => Some(Next::Replan(ticket)),
@@ -174,7 +181,7 @@ fn queued(state: &State, stack: &StackRun, ticket: TicketId, now: Timestamp) -> 
 fn confirmed(state: &State, stack: &StackRun, ticket: TicketId, plan: &PlanSummary, now: Timestamp) -> Option<Next> {
     Some(if let Some(key) = under_way(state, stack) {
         wait(state, ticket, key, now)
-    } else if !is_fresh(state, stack, plan) {
+    } else if !is_fresh(state, stack, plan) || !is_judged(state, plan) {
         Next::Replan(ticket)
     } else if plan.counts.is_empty() {
         Next::Done(ticket)
@@ -191,6 +198,12 @@ fn under_way<'a>(state: &State, stack: &'a StackRun) -> Option<&'a LockKey> {
 /// No apply has ended since the plan was begun, neither of its own state nor of what it reads.
 fn is_fresh(state: &State, stack: &StackRun, plan: &PlanSummary) -> bool {
     plan::fences(&state.locks, stack) == plan.made_against
+}
+
+/// The policies saw the pull request as it is now: a label may have gone since.
+pub fn is_judged(state: &State, plan: &PlanSummary) -> bool {
+    let now = state.pull.now.as_ref().map(PullNow::facts);
+    plan.facts.is_none() || plan.facts == now
 }
 
 /// Where an upstream keeps its state may be known to nobody (it is not in the run, and its backend is made of

@@ -10,7 +10,7 @@ use crate::domain::run::Run;
 use crate::domain::state::State;
 use crate::engine::answers::{Answer, Answers};
 use crate::engine::command::unknown;
-use crate::engine::review;
+use crate::engine::{apply, review};
 
 /// What is to be applied, and under which rules.
 pub struct Case<'a> {
@@ -26,7 +26,7 @@ type Check<'a> = &'a dyn Fn() -> Result<(), Refusal>;
 /// Every requirement that is not met, in one refusal: nobody wants to learn of them one by one.
 pub fn requirements(state: &State, answers: &Answers, case: &Case<'_>) -> Result<(), Refusal> {
     let checks: [(Requirement, Check<'_>); 4] = [
-        (Requirement::PoliciesPassed, &|| policies_passed(answers, case)),
+        (Requirement::PoliciesPassed, &|| policies_passed(state, answers, case)),
         (Requirement::Approved, &|| review::approved(state, answers, case)),
         (Requirement::Mergeable, &|| mergeable(answers, case.pull)),
         (Requirement::Undiverged, &|| undiverged(answers, case)),
@@ -50,7 +50,7 @@ pub fn requirements(state: &State, answers: &Answers, case: &Case<'_>) -> Result
     }
 }
 
-fn policies_passed(answers: &Answers, case: &Case<'_>) -> Result<(), Refusal> {
+fn policies_passed(state: &State, answers: &Answers, case: &Case<'_>) -> Result<(), Refusal> {
     let nothing = BTreeSet::new();
     let moved = match &answers.base_moved {
         Answer::Known(moved) => moved,
@@ -68,22 +68,26 @@ fn policies_passed(answers: &Answers, case: &Case<'_>) -> Result<(), Refusal> {
         );
         return Err(Refusal::new(why, "Say `/plan`, look at it, then say `/apply`."));
     }
-    let denied: Vec<String> = case
-        .stacks
-        .iter()
-        .filter(|name| {
-            let reviewed = case.run.stacks.get(*name).and_then(|stack| stack.reviewed.as_ref());
-            reviewed.is_some_and(|plan| plan.verdict.denied())
-        })
-        .map(|name| format!("`{name}`"))
-        .collect();
-    match denied.is_empty() {
-        true => Ok(()),
-        false => Err(Refusal::new(
-            format!("A policy denies the plan of {}.", denied.join(", ")),
-            "The comment above says which policy and why: change that and push.",
-        )),
+    let plan_of = |name: &StackName| case.run.stacks.get(name).and_then(|stack| stack.reviewed.as_ref());
+    let denied = |name: &&StackName| plan_of(name).is_some_and(|plan| plan.verdict.denied());
+    let denied: Vec<&StackName> = case.stacks.iter().filter(denied).collect();
+    if denied.is_empty() {
+        return Ok(());
     }
+    let names: Vec<String> = denied.iter().map(|name| format!("`{name}`")).collect();
+    let why = format!("A policy denies the plan of {}.", names.join(", "));
+    // What they would say of the labels of now, nobody has asked yet.
+    let judged = |name: &&StackName| plan_of(name).is_none_or(|plan| apply::is_judged(state, plan));
+    Err(match denied.iter().all(judged) {
+        true => Refusal::new(
+            why,
+            "The comment above says which policy and why: change that and push.",
+        ),
+        false => Refusal::new(
+            format!("{why} What policies see of this pull request (title, labels, draft) has changed since."),
+            "Say `/plan`, look at it, then say `/apply`.",
+        ),
+    })
 }
 
 fn mergeable(answers: &Answers, pull: &PullNow) -> Result<(), Refusal> {

@@ -84,6 +84,7 @@ pub(super) fn keys_of(events: &[Event]) -> BTreeSet<LockKey> {
                 | StackEvent::Applied
                 | StackEvent::ApplyFailed(_)
                 | StackEvent::ApplyLost
+                | StackEvent::Outdated
                 | StackEvent::NotStarted(_) => {}
             },
             Event::Discovered {

@@ -3,7 +3,8 @@
 use crate::domain::event::Event;
 use crate::domain::graph::{Because, Edge};
 use crate::domain::ids::{Attempt, PullId, RunId, StackName, StackRunId};
-use crate::domain::pull::PullState;
+use crate::domain::plan::PlanSummary;
+use crate::domain::pull::{PullNow, PullState};
 use crate::domain::run::{Discovery, Run, StackEvent, StackRun, StackState};
 use crate::domain::state::State;
 use crate::git::fetch::Want;
@@ -19,6 +20,7 @@ use crate::tool::seed::Seed;
 use crate::tool::site::StackAt;
 use crate::worker::Worker;
 use crate::worker::leftover;
+use crate::worker::moved::{self, Moved};
 use crate::worker::place::{self, Attempting};
 use crate::worker::plan::{self, PlanError};
 use crate::worker::repository::Repository;
@@ -111,7 +113,14 @@ async fn prepared<'a>(
         return Err(gone());
     };
     let repository = worker.repository(state.id.repo).await?;
-    let checkout = place::checkout(worker, &repository, run.id, found, stack_run.aim).await?;
+    let on = match &stack_run.state {
+        StackState::Applying { plan, .. } | StackState::Lost { plan, .. } => plan.on.as_ref(),
+        _ => None,
+    };
+    let checkout = match on {
+        Some(on) => place::checkout_on(worker, &repository, run.id, &on.tree).await?,
+        None => place::checkout(worker, &repository, run.id, found, stack_run.aim).await?,
+    };
     let stop = tokio_util::sync::CancellationToken::new();
     let attempting = Attempting {
         repo: state.id.repo,
@@ -145,7 +154,7 @@ async fn carried_out(worker: &Worker, ready: &Ready<'_>, claimed: &Claimed) -> R
     let applied = match crate::tool::apply::adopt(site, &ready.at, hidden)? {
         Adopted::NotStarted => match begin(worker, ready, claimed).await? {
             Ok(applied) => applied,
-            Err(why) => return Ok(StackEvent::NotStarted(why)),
+            Err(no) => return Ok(no),
         },
         Adopted::Alive(mut applying) => {
             tracing::info!(stack = %ready.at.stack.name, "following an apply that was begun before this server started");
@@ -175,8 +184,16 @@ async fn hidden(worker: &Worker, ready: &Ready<'_>) -> Result<Secrets, PlanError
     Ok(hidden)
 }
 
-/// Checked again at the act: the rows, and the head as GitHub says it now.
-async fn leave(worker: &Worker, ready: &Ready<'_>, claimed: &Claimed) -> Result<Result<Warranted, String>, PlanError> {
+fn no(why: impl Into<String>) -> StackEvent {
+    StackEvent::NotStarted(why.into())
+}
+
+/// Checked again at the act: the rows, the pull request as GitHub says it now, and its base.
+async fn leave(
+    worker: &Worker,
+    ready: &Ready<'_>,
+    claimed: &Claimed,
+) -> Result<Result<Warranted, StackEvent>, PlanError> {
     let warranted = match worker
         .store()
         .warrant_of(&claimed.job)
@@ -184,31 +201,73 @@ async fn leave(worker: &Worker, ready: &Ready<'_>, claimed: &Claimed) -> Result<
         .map_err(anyhow::Error::from)?
     {
         Ok(warranted) => warranted,
-        Err(why) => return Ok(Err(why.to_string())),
+        Err(why) => return Ok(Err(no(why.to_string()))),
     };
     let pull = ready
         .repository
         .github
         .pull(&ready.repository.name, ready.state.id.number)
         .await?;
-    if pull.state != PullState::Open {
-        return Ok(Err("the pull request is not open any more".to_owned()));
-    }
-    if pull.head.sha != ready.run.head {
-        return Ok(Err("the pull request has a new head".to_owned()));
+    if let Some(why) = objection(&pull, ready.run, &warranted.plan) {
+        return Ok(Err(no(why)));
     }
     if let Some(refusal) = target::refused(&ready.repository, &pull, &ready.run.base_ref).await? {
         let next = refusal.next.trim_end_matches('.');
-        return Ok(Err(format!("{} {next}", refusal.why)));
+        return Ok(Err(no(format!("{} {next}", refusal.why))));
     }
-    if ready.stack_run.goes() && base_has_moved(ready).await? {
-        let why = format!(
-            "{} has moved since its destroy plan was made, and something may need it now: say `/plan`",
-            ready.run.base_ref
-        );
-        return Ok(Err(why));
+    Ok(match base_moved(ready, &warranted.plan).await? {
+        Some(event) => Err(event),
+        None => Ok(warranted),
+    })
+}
+
+/// What stands against an apply in how its pull request looks now.
+fn objection(pull: &PullNow, run: &Run, plan: &PlanSummary) -> Option<&'static str> {
+    if pull.state != PullState::Open {
+        return Some("the pull request is not open any more");
     }
-    Ok(Ok(warranted))
+    if pull.head.sha != run.head {
+        return Some("the pull request has a new head");
+    }
+    if pull.base_ref != run.base_ref {
+        return Some("the pull request wants into another branch now");
+    }
+    if pull.draft {
+        return Some("the pull request is a draft now");
+    }
+    if pull.is_fork() {
+        return Some("the pull request comes from a fork, and nothing is applied from one");
+    }
+    let as_judged = plan.facts.as_ref().is_none_or(|facts| *facts == pull.facts());
+    (!as_judged).then_some("what policies see of the pull request (title, labels) has changed: say `/apply` again")
+}
+
+/// The base may have moved since the ticket, or before it where nobody asked.
+async fn base_moved(ready: &Ready<'_>, plan: &PlanSummary) -> Result<Option<StackEvent>, PlanError> {
+    let run = ready.run;
+    let Discovery::Done(found) = &run.discovery else {
+        return Ok(Some(no("its run is gone")));
+    };
+    if ready.stack_run.goes() {
+        let why = || {
+            format!(
+                "{} has moved since its destroy plan was made, and something may need it now: say `/plan`",
+                run.base_ref
+            )
+        };
+        return Ok(base_has_moved(ready).await?.then(|| no(why())));
+    }
+    let planned_on = moved::base_of(plan.on.as_ref(), found);
+    let (_, moved) = moved::since(&ready.repository, run, found, ready.stack_run, planned_on).await?;
+    Ok(match moved {
+        Moved::No => None,
+        Moved::Reads(path) => {
+            tracing::info!(stack = %ready.at.stack.name, %path, "planned again, because the base has moved");
+            Some(StackEvent::Outdated)
+        }
+        Moved::Gate(path) => Some(no(moved::sentence(run, &path))),
+        Moved::Gone => Some(no(format!("the base branch {} is gone", run.base_ref))),
+    })
 }
 
 /// Between the ticket and the act a stack that reads what goes, or has its state now, may have been merged.
@@ -230,10 +289,14 @@ async fn base_has_moved(ready: &Ready<'_>) -> Result<bool, PlanError> {
     }
 }
 
-async fn begin(worker: &Worker, ready: &Ready<'_>, claimed: &Claimed) -> Result<Result<Applied, String>, PlanError> {
+async fn begin(
+    worker: &Worker,
+    ready: &Ready<'_>,
+    claimed: &Claimed,
+) -> Result<Result<Applied, StackEvent>, PlanError> {
     let warranted = match leave(worker, ready, claimed).await? {
         Ok(warranted) => warranted,
-        Err(why) => return Ok(Err(why)),
+        Err(event) => return Ok(Err(event)),
     };
     let site = worker.site();
     leftover::end_earlier(worker, ready.run.id, &ready.at.stack.name).await?;
@@ -249,11 +312,11 @@ async fn begin(worker: &Worker, ready: &Ready<'_>, claimed: &Claimed) -> Result<
     };
     let seed: Seed = crate::tool::seed::prepare(site, &at, token.as_ref()).await?;
     if seed.keys != ready.stack_run.keys {
-        return Ok(Err("the backend is another one than when the plan was made".to_owned()));
+        return Ok(Err(no("the backend is another one than when the plan was made")));
     }
     let plan_file = shelf::bytes(worker, ArtifactKind::PlanFile, &key).await?;
     let (Some(beside), Some(plan_file)) = (beside, plan_file) else {
-        return Ok(Err("its plan is not on this server any more: say `/plan`".to_owned()));
+        return Ok(Err(no("its plan is not on this server any more: say `/plan`")));
     };
     ready.tree.restore(&beside.made).await?;
     if let Some(laid) = &seed.unit {

@@ -105,9 +105,9 @@ pub struct Sides<'a> {
 
 /// Who asks terragrunt, and in whose folder; without it units are read lightly.
 pub struct Asking<'a> {
-    worker: &'a Worker,
-    repository: &'a Repository,
-    run: RunId,
+    pub worker: &'a Worker,
+    pub repository: &'a Repository,
+    pub run: RunId,
 }
 
 /// What the pull request does to the stacks, and the merged tree that says so.
@@ -239,6 +239,7 @@ fn found(worker: &Worker, discovered: layout::Discovered, base: CommitSha, tree:
             upstream_keys,
             reviewed: None,
             tried: false,
+            outdated: false,
             attempt: Attempt(0),
             state,
         };
@@ -301,6 +302,7 @@ fn to_be_destroyed(
         reasons,
         reviewed: None,
         tried: false,
+        outdated: false,
         attempt: Attempt(0),
         state,
     }

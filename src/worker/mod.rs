@@ -24,6 +24,7 @@ pub mod repository;
 pub mod trouble;
 pub mod trees;
 pub mod target;
+pub mod moved;
 pub mod units;
 pub mod intake;
 pub mod gather;

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::graph::Because;
-use crate::domain::ids::{Attempt, Login, RepoId, RepoPath, RunId, StackName};
+use crate::domain::ids::{Attempt, Login, RepoId, RepoPath, RunId, StackName, TreeSha};
 use crate::domain::layout::{Stack, StateAt};
 use crate::domain::run::{Aim, Found, Run};
 use crate::git::error::GitError;
@@ -69,6 +69,22 @@ pub async fn checkout(
     repository
         .mirror
         .checkout(&run_dir(worker, run).join(folder), &tree)
+        .await
+}
+
+/// The checkout of a plan that was made on another base than its run.
+pub async fn checkout_on(
+    worker: &Worker,
+    repository: &Repository,
+    run: RunId,
+    tree: &TreeSha,
+) -> Result<PathBuf, GitError> {
+    let gate = worker.inner.checkouts.of(run);
+    let _turn = gate.lock().await;
+    let folder = format!("checkout-{tree}");
+    repository
+        .mirror
+        .checkout(&run_dir(worker, run).join(folder), tree)
         .await
 }
 

@@ -13,6 +13,7 @@ use crate::domain::owner;
 use crate::domain::plan::PlanSummary;
 use crate::domain::plan::change::Plan;
 use crate::domain::plan::compare::{Between, Comparison, compare};
+use crate::domain::pull::PullNow;
 use crate::domain::run::{Compared, Discovery, Failure, Found, Run, StackEvent, StackRun, StackState};
 use crate::domain::state::State;
 use crate::domain::verdict::{Effect, Finding, Verdict};
@@ -27,6 +28,7 @@ use crate::worker::Worker;
 use crate::worker::inputs::{self, Given};
 use crate::worker::judge::{self, Case};
 use crate::worker::leftover;
+use crate::worker::moved;
 use crate::worker::place::{self, Attempting};
 use crate::worker::repository::Repository;
 use crate::worker::shelf::{self, Beside};
@@ -136,7 +138,16 @@ async fn planned(
         () = stop.cancelled() => return Ok(StackEvent::Interrupted),
     }
     let repository = worker.repository(state.id.repo).await?;
-    let checkout = place::checkout(worker, &repository, run.id, found, stack_run.aim).await?;
+    let on = match stack_run.state {
+        StackState::Replanning { .. } if !stack_run.goes() => {
+            moved::again(worker, &repository, run, found, stack_run).await?
+        }
+        _ => None,
+    };
+    let checkout = match &on {
+        Some(on) => place::checkout_on(worker, &repository, run.id, &on.tree).await?,
+        None => place::checkout(worker, &repository, run.id, found, stack_run.aim).await?,
+    };
     let attempting = Attempting {
         repo: state.id.repo,
         author: author(state),
@@ -208,10 +219,12 @@ async fn planned(
         StackState::Replanning { .. } => PhaseInput::Apply,
         _ => PhaseInput::Review,
     };
+    let pull = state.pull.now.as_ref();
+    let mut facts = None;
     let verdict = match &found.rules {
         Ok(rules) => {
             let bundle = judge::bundle(worker, &repository, rules, &found.base).await?;
-            let pull = state.pull.now.as_ref();
+            facts = pull.filter(|_| !bundle.is_empty()).map(PullNow::facts);
             let case = Case {
                 pull,
                 run,
@@ -248,6 +261,8 @@ async fn planned(
         verdict,
         keys: seed.keys.clone(),
         made_against: Default::default(),
+        facts,
+        on,
         reads_todays: inputs::reads_todays(&attempting, stack_run),
     };
     let key = shelf::of(run.id, &at.stack, attempt);

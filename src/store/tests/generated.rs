@@ -12,7 +12,7 @@ use crate::domain::ids::{
 use crate::domain::layout::{ReadSet, Stack, StateAt, Tool};
 use crate::domain::located::{Located, Place};
 use crate::domain::owner::{Owner, Side};
-use crate::domain::plan::{Counts, Difference, PlanSummary};
+use crate::domain::plan::{Counts, Difference, On, PlanSummary};
 use crate::domain::pull::{Head, PullNow, PullState};
 use crate::domain::refusal::Refusal;
 use crate::domain::rules::Rules;
@@ -132,6 +132,11 @@ impl Draw {
             keys: self.keys(),
             made_against: self.fences(),
             reads_todays: BTreeSet::from([self.stack()]),
+            facts: self.maybe(|draw| draw.pull_now(PullNumber(1)).facts()),
+            on: self.maybe(|draw| On {
+                base: draw.commit(),
+                tree: TreeSha::parse(draw.commit().as_str()).expect("a tree"),
+            }),
             ..plan_summary(self.digit(), &[])
         }
     }
@@ -246,6 +251,7 @@ impl Draw {
             upstream_keys: BTreeMap::from([(self.stack(), self.keys())]),
             reviewed: self.maybe(Draw::plan),
             tried: self.often(),
+            outdated: self.often(),
             attempt: Attempt(self.number()),
             state: self.stack_state(),
         }
@@ -393,7 +399,7 @@ impl Draw {
             state.pull.pushed.insert(self.commit(), login("b"));
             let at = Timestamp(self.number());
             let shown = Shown {
-                at,
+                at: self.maybe(|draw| Timestamp(draw.number())),
                 content: Some(content(self.digit())),
             };
             state.pull.shown.entry(self.stack()).or_default().push(shown);

@@ -117,6 +117,8 @@ pub(super) fn plan_summary(digit: char, keys: &[&str]) -> PlanSummary {
         verdict: Default::default(),
         keys: keys.iter().map(|name| key(name)).collect(),
         made_against: Default::default(),
+        facts: None,
+        on: None,
         reads_todays: Default::default(),
     }
 }

@@ -24,6 +24,8 @@ fn plan(changes: u32) -> PlanSummary {
         verdict: Verdict::default(),
         keys: BTreeSet::new(),
         made_against: BTreeMap::new(),
+        facts: None,
+        on: None,
         reads_todays: BTreeSet::new(),
     }
 }
@@ -105,6 +107,7 @@ fn events() -> Vec<(&'static str, StackEvent)> {
         ("applied", StackEvent::Applied),
         ("apply failed", StackEvent::ApplyFailed(Failure::saying("x"))),
         ("apply lost", StackEvent::ApplyLost),
+        ("outdated", StackEvent::Outdated),
         ("not started", StackEvent::NotStarted("x".to_owned())),
     ]
 }
@@ -153,6 +156,7 @@ fn the_table_of_moves() {
     planning    applied                (illegal)
     planning    apply failed           (illegal)
     planning    apply lost             (illegal)
+    planning    outdated               (illegal)
     planning    not started            waiting
     replanning  planned first          differs
     replanning  planned same           confirmed
@@ -164,6 +168,7 @@ fn the_table_of_moves() {
     replanning  applied                (illegal)
     replanning  apply failed           (illegal)
     replanning  apply lost             (illegal)
+    replanning  outdated               (illegal)
     replanning  not started            queued
     applying    planned first          (illegal)
     applying    planned same           (illegal)
@@ -175,6 +180,7 @@ fn the_table_of_moves() {
     applying    applied                applied
     applying    apply failed           failed(apply)
     applying    apply lost             lost
+    applying    outdated               queued
     applying    not started            failed(apply)
     lost        planned first          (illegal)
     lost        planned same           (illegal)
@@ -186,6 +192,7 @@ fn the_table_of_moves() {
     lost        applied                applied
     lost        apply failed           failed(apply)
     lost        apply lost             (stale)
+    lost        outdated               (illegal)
     lost        not started            (illegal)
     ");
 }

@@ -233,3 +233,60 @@ pub fn chain_by_names() -> Setup {
         ("app/main.tf", &module("app", None)),
     ])
 }
+
+/// An approved apply of dns that has its ticket and waits for the one tool that there is.
+async fn waiting_for_the_tool() -> (World, u64) {
+    let setup = Setup {
+        parallel: 1,
+        ..Setup::default()
+    };
+    let world = World::with(setup.watched()).await;
+    let pull = world
+        .open("dns", &[("dns/main.tf", &module("example.org", None))])
+        .await;
+    world.settle().await;
+    pull.approve("bob").await;
+    world.hold("plan", "network");
+    world
+        .open("network", &[("network/main.tf", &module("10.2.0.0/16", None))])
+        .await;
+    world.reached("plan", "network", 1).await;
+    pull.comment("alice", "/apply").await;
+    let reply = pull.reply_to("Applying").await;
+    assert!(reply.contains("Applying"), "{reply}");
+    let number = pull.number;
+    (world, number)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_applied_of_what_became_a_draft_after_the_ticket() {
+    let (world, number) = waiting_for_the_tool().await;
+    let pull = world.known(number, "dns");
+    let draft = world.sim.convert_to_draft(crate::world::REPO, number, "alice").await;
+    draft.expect("a draft");
+    world.sim.outbox_idle().await;
+    world.let_go("plan", "network");
+    let status = pull.status().await;
+    assert!(status.contains("the pull request is a draft now"), "{status}");
+    assert!(world.state_of("example.org").is_none());
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_applied_under_a_gate_that_moved_after_the_ticket() {
+    let (world, number) = waiting_for_the_tool().await;
+    let pull = world.known(number, "dns");
+    world
+        .commit("main", "dave", &[("lockkeeper.yaml", "version: 1\n")])
+        .await;
+    world.let_go("plan", "network");
+    let status = pull.status().await;
+    assert!(
+        status.contains("main has changed") && status.contains("lockkeeper.yaml") && status.contains("/plan"),
+        "{status}"
+    );
+    assert!(world.state_of("example.org").is_none());
+    pull.say("alice", "/plan").await;
+    assert!(pull.apply().await.contains("1 of 1 applied"), "{}", pull.reply().await);
+    world.end().await;
+}

@@ -214,3 +214,51 @@ async fn a_plan_that_only_becomes_bad_later_is_stopped_at_its_wave() {
     assert!(world.state_of("net-evil/cluster").is_none());
     world.end().await;
 }
+
+const LABELLED: &str = "version: 1\npolicies: { library: [production-needs-approval-label] }\nstacks:\n  - name: dns\n    dir: dns\n    labels: { env: production }\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_label_that_is_taken_away_after_the_plan_counts_at_the_apply() {
+    let world = World::with(Setup::chain_and(&[("lockkeeper.yaml", LABELLED)])).await;
+    let pull = world
+        .open("dns", &[("dns/main.tf", &module("example.org", None))])
+        .await;
+    assert_eq!(pull.checks().await, "success failure action_required");
+    let label = "production-approved";
+    world
+        .sim
+        .label(crate::world::REPO, pull.number, label, "bob")
+        .await
+        .expect("a label");
+    let reply = pull.apply().await;
+    assert!(
+        reply.contains("has changed since") && reply.contains("`/plan`"),
+        "{reply}"
+    );
+    pull.say("alice", "/plan").await;
+    assert_eq!(pull.checks().await, "success success action_required");
+
+    world
+        .sim
+        .unlabel(crate::world::REPO, pull.number, label, "bob")
+        .await
+        .expect("no label");
+    let reply = pull.apply().await;
+    assert!(reply.contains("0 of 1 applied"), "{reply}");
+    assert!(
+        pull.status().await.contains("a policy denies the real plan"),
+        "{}",
+        pull.status().await
+    );
+    assert!(world.state_of("example.org").is_none());
+
+    world
+        .sim
+        .label(crate::world::REPO, pull.number, label, "bob")
+        .await
+        .expect("a label");
+    pull.say("alice", "/plan").await;
+    let reply = pull.apply().await;
+    assert!(reply.contains("1 of 1 applied"), "{reply}");
+    world.end().await;
+}

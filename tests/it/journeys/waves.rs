@@ -1,7 +1,7 @@
 //! Owns the journeys of the waves: what is downstream is planned again after what it reads was applied.
 
 use crate::journeys::applying::chain_by_names;
-use crate::world::{World, module};
+use crate::world::{Setup, World, module};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_deployment_asks_wave_by_wave() {
@@ -95,5 +95,38 @@ async fn waves_that_turn_out_as_reviewed_go_on_by_themselves() {
     let started = world.started();
     let applies: Vec<&String> = started.iter().filter(|line| line.starts_with("apply ")).collect();
     assert_eq!(applies, ["apply network", "apply cluster", "apply app"]);
+    world.end().await;
+}
+
+const NOT_UNDIVERGED: &str = "version: 1\napply: { require: [approved, policies_passed, mergeable] }\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_base_that_moved_in_what_a_stack_reads_is_planned_again_before_the_apply() {
+    let world = World::with(Setup::chain_and(&[("lockkeeper.yaml", NOT_UNDIVERGED)])).await;
+    let pull = world
+        .open("dns", &[("dns/main.tf", &module("example.org", None))])
+        .await;
+    world.settle().await;
+    world
+        .commit("main", "dave", &[("dns/note.tf", "# nothing that changes a plan\n")])
+        .await;
+    let reply = pull.apply().await;
+    assert!(reply.contains("1 of 1 applied"), "{reply}");
+
+    pull.push(&[("dns/main.tf", &module("example.net", None))]).await;
+    world.settle().await;
+    let more = "resource \"terraform_data\" \"more\" {}\n";
+    world.commit("main", "dave", &[("dns/more.tf", more)]).await;
+    let reply = pull.apply().await;
+    assert!(
+        reply.contains("0 of 1 applied") && reply.contains("not what was reviewed"),
+        "{reply}"
+    );
+    assert!(world.state_of("example.net").is_none());
+    // What is shown now is what is on the base too.
+    let reply = pull.apply().await;
+    assert!(reply.contains("1 of 1 applied"), "{reply}");
+    let state = world.state_of("example.net").expect("a state").to_string();
+    assert!(state.contains("\"more\""), "{state}");
     world.end().await;
 }

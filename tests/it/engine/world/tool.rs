@@ -233,6 +233,7 @@ impl World {
                 .collect(),
             reviewed: None,
             tried: false,
+            outdated: false,
             attempt: Attempt(0),
             state,
         }
@@ -313,6 +314,8 @@ impl World {
             verdict: Verdict::new(findings.collect()),
             keys: BTreeSet::from([key_of(def.name)]),
             made_against: BTreeMap::new(),
+            facts: None,
+            on: None,
             reads_todays: reads_todays.map(name).collect(),
         };
         let compared = match (&stack.state, &stack.reviewed) {
