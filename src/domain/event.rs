@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::command::Command;
-use crate::domain::ids::{Attempt, CommitSha, Login, RunId, StackName};
+use crate::domain::ids::{Attempt, CommitSha, ContentDigest, Login, RunId, StackName, Timestamp};
 use crate::domain::located::Located;
 use crate::domain::run::{Found, StackEvent, StackRun};
 
@@ -37,6 +37,11 @@ pub enum Event {
         stack: StackName,
         attempt: Attempt,
         event: StackEvent,
+    },
+    /// The sticky comment that GitHub has confirmed shows these plans; none: that there is none yet.
+    Published {
+        shows: BTreeMap<StackName, Option<ContentDigest>>,
+        at: Timestamp,
     },
     /// Another pull request's step, a timer or the sweep: look again.
     Look,

@@ -43,7 +43,7 @@ pub struct PullRow {
     pub consents: BTreeMap<CommitSha, Login>,
     /// Who pushed which head, as deliveries told: the only witness for a fork.
     pub pushed: BTreeMap<CommitSha, Login>,
-    /// Which plans people were shown, oldest first: an approval speaks of what was there before it.
+    /// Which plans people are shown, oldest first: an approval speaks of what was there before it.
     pub shown: BTreeMap<StackName, Vec<Shown>>,
     /// Stacks applied from here and not in the base branch yet.
     pub applied: BTreeMap<StackName, AppliedHere>,
@@ -52,7 +52,9 @@ pub struct PullRow {
 /// One plan that was shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shown {
-    pub at: Timestamp,
+    /// When a comment on GitHub that shows it was confirmed: before that nobody has seen it.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
     /// `None`: it was shown that there is no plan yet (deferred).
     pub content: Option<ContentDigest>,
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::event::{Discovered, Event, PullEvent};
-use crate::domain::ids::{Attempt, ContentDigest, Fence, LockKey, RunId, StackName};
+use crate::domain::ids::{Attempt, ContentDigest, Fence, LockKey, RunId, StackName, Timestamp};
 use crate::domain::located::Located;
 use crate::domain::plan::PlanSummary;
 use crate::domain::run::{Compared, Discovery, Failure, Move, Phase, Run, StackEvent, StackRun, StackState};
@@ -45,6 +45,7 @@ pub fn event(step: &mut Step, answers: &Answers, event: &Event, mint: Mint) {
                 command::command(step, answers, said, mint);
             }
         }
+        Event::Published { shows, at } => published(step, shows, *at),
         Event::Discovered { run, attempt, outcome } => discovered(step, *run, *attempt, outcome),
         Event::Stack {
             run,
@@ -117,11 +118,11 @@ fn learned(step: &mut Step, id: RunId, name: &StackName, attempt: Attempt, event
                 ..plan.clone()
             };
             stack.state = with_plan(&stack.state, &plan);
-            planned(step, id, name, plan, compared, mint);
+            planned(step, id, name, plan, compared);
         }
         StackEvent::Deferred { upstream, keys } => {
             keys_are(step, id, name, keys);
-            deferred(step, id, name, upstream, before.made_against(), mint);
+            deferred(step, id, name, upstream, before.made_against());
         }
         StackEvent::Applied | StackEvent::ApplyFailed(_) | StackEvent::NotStarted(_) | StackEvent::Outdated => {
             apply_ended(step, id, name, &before, event, mint);
@@ -178,7 +179,6 @@ fn deferred(
     name: &StackName,
     upstream: &StackName,
     began: Option<&BTreeMap<LockKey, Fence>>,
-    mint: Mint,
 ) {
     let Some(run) = step.state.runs.get_mut(&id) else {
         return;
@@ -198,13 +198,23 @@ fn deferred(
         };
         return;
     }
-    show(step, name, None, mint);
+    show(step, name, None);
 }
 
-fn show(step: &mut Step, name: &StackName, content: Option<ContentDigest>, mint: Mint) {
+fn show(step: &mut Step, name: &StackName, content: Option<ContentDigest>) {
     let shown = step.state.pull.shown.entry(name.clone()).or_default();
     if shown.last().map(|shown| &shown.content) != Some(&content) {
-        shown.push(Shown { at: mint.now, content });
+        shown.push(Shown { at: None, content });
+    }
+}
+
+/// Only what is still the newest counts from then on: of what was replaced meanwhile nobody knows who saw it.
+fn published(step: &mut Step, shows: &BTreeMap<StackName, Option<ContentDigest>>, at: Timestamp) {
+    for (name, content) in shows {
+        let newest = step.state.pull.shown.get_mut(name).and_then(|shown| shown.last_mut());
+        if let Some(newest) = newest.filter(|newest| newest.content == *content) {
+            newest.at.get_or_insert(at);
+        }
     }
 }
 
@@ -245,7 +255,7 @@ fn keys_are(step: &mut Step, id: RunId, name: &StackName, keys: &BTreeSet<LockKe
     }
 }
 
-fn planned(step: &mut Step, id: RunId, name: &StackName, plan: PlanSummary, compared: &Compared, mint: Mint) {
+fn planned(step: &mut Step, id: RunId, name: &StackName, plan: PlanSummary, compared: &Compared) {
     keys_are(step, id, name, &plan.keys);
     let Some(stack) = step.state.runs.get_mut(&id).and_then(|run| run.stacks.get_mut(name)) else {
         return;
@@ -258,7 +268,7 @@ fn planned(step: &mut Step, id: RunId, name: &StackName, plan: PlanSummary, comp
     let content = plan.content.clone();
     stack.reviewed = Some(plan);
     stack.tried = false;
-    show(step, name, Some(content), mint);
+    show(step, name, Some(content));
 }
 
 fn apply_ended(step: &mut Step, id: RunId, name: &StackName, was: &StackState, event: &StackEvent, mint: Mint) {

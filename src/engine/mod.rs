@@ -1,12 +1,12 @@
 //! Owns the decisions: from what is known of one pull request, what was answered and what happened, the state
 //! after and the jobs it makes necessary. Pure, so it runs inside the writing transaction.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::event::{CommandId, Event};
 use crate::domain::ids::{Attempt, PullId, RunId, StackName, TicketId, Timestamp};
 use crate::domain::job::{Job, Work};
-use crate::domain::state::State;
+use crate::domain::state::{PullRow, State};
 use crate::engine::answers::Answers;
 
 pub mod answers;
@@ -125,7 +125,12 @@ impl Step {
 /// What people see is a function of the state: whatever differs is touched.
 fn touched(before: &State, after: &State, already: &Touched) -> Touched {
     let mut touched = already.clone();
-    touched.pull |= before.pull != after.pull || before.runs != after.runs || before.locks != after.locks;
+    // When something was shown is nothing that is shown.
+    let seen = |state: &State| PullRow {
+        shown: BTreeMap::new(),
+        ..state.pull.clone()
+    };
+    touched.pull |= seen(before) != seen(after) || before.runs != after.runs || before.locks != after.locks;
     for (id, asked) in &after.commands {
         if before.commands.get(id) != Some(asked) {
             touched.replies.insert(id.clone());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::domain::ids::{ContentDigest, Login, StackName, Timestamp};
 use crate::domain::pull::{Review, ReviewKind};
 use crate::domain::refusal::Refusal;
-use crate::domain::run::StackRun;
+use crate::domain::run::{StackRun, StackState};
 use crate::domain::state::State;
 use crate::engine::answers::{Answer, Answers, PushedBy};
 use crate::engine::command::unknown;
@@ -131,9 +131,24 @@ fn counts(state: &State, answers: &Answers, case: &Case<'_>, review: &Review) ->
 /// approves before the plans are there approves the code and what they find). GitHub's times are whole seconds.
 fn seen<'a>(state: &'a State, name: &StackName, at: Timestamp) -> Option<Option<&'a ContentDigest>> {
     let shown = state.pull.shown.get(name)?;
+    let second = |at: Timestamp| at.0.div_euclid(1000);
     let before = shown
         .iter()
         .rev()
-        .find(|shown| shown.at.0.div_euclid(1000) <= at.0.div_euclid(1000));
+        .find(|shown| shown.at.is_some_and(|shown| second(shown) <= second(at)));
     before.or(shown.first()).map(|shown| shown.content.as_ref())
+}
+
+/// What a comment of this state shows, and nobody has confirmed yet.
+pub fn unconfirmed(state: &State) -> BTreeMap<StackName, Option<ContentDigest>> {
+    let newest = |name: &StackName, stack: &StackRun| {
+        let newest = state.pull.shown.get(name)?.last()?;
+        let is_there = match &newest.content {
+            Some(content) => stack.reviewed_content() == Some(content),
+            None => matches!(stack.state, StackState::Deferred(_)),
+        };
+        (newest.at.is_none() && is_there).then(|| (name.clone(), newest.content.clone()))
+    };
+    let stacks = state.current().into_iter().flat_map(|run| &run.stacks);
+    stacks.filter_map(|(name, stack)| newest(name, stack)).collect()
 }

@@ -93,6 +93,7 @@ pub(super) fn keys_of(events: &[Event]) -> BTreeSet<LockKey> {
             }
             | Event::Pull(_)
             | Event::Command { .. }
+            | Event::Published { .. }
             | Event::Look => {}
         }
     }

@@ -306,6 +306,6 @@ async fn alive(worker: &Worker, state: &State, name: &StackName) -> Answer<bool>
 pub fn by(event: &Event) -> Option<&Login> {
     match event {
         Event::Command { by, .. } => Some(by),
-        Event::Pull(_) | Event::Discovered { .. } | Event::Stack { .. } | Event::Look => None,
+        Event::Pull(_) | Event::Discovered { .. } | Event::Stack { .. } | Event::Published { .. } | Event::Look => None,
     }
 }

@@ -8,11 +8,12 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use sha2::{Digest, Sha256};
 
-use crate::domain::event::CommandSource;
+use crate::domain::event::{CommandSource, Event};
 use crate::domain::ids::{CommentId, CommitSha, PullId, PullNumber, RepoId, RunId, StackName};
 use crate::domain::pull::{CheckId, CheckWanted, PullState};
 use crate::domain::run::{Run, StackState};
 use crate::domain::state::State;
+use crate::engine::review;
 use crate::github::Prior;
 use crate::github::comments::{CommentText, Reaction};
 use crate::github::error::GithubError;
@@ -141,12 +142,19 @@ async fn one(
     match &row.key {
         SurfaceKey::Comment => {
             let text = CommentText::new("status", &render::comment::comment(view))?;
-            comment(worker, repository, number, lease, row, &text).await
+            let sent = comment(worker, repository, number, lease, row, &text).await?;
+            let shows = review::unconfirmed(view.state);
+            if sent == Sent::Confirmed && !shows.is_empty() {
+                let at = worker.now();
+                let event = Event::Published { shows, at };
+                worker.store().post(view.state.id, &event, at).await?;
+            }
+            Ok(())
         }
         SurfaceKey::Reply(command) => match view.state.commands.get(command) {
             Some(asked) => {
                 let text = CommentText::new(&format!("reply-{command}"), &render::reply::reply(view.state, asked))?;
-                comment(worker, repository, number, lease, row, &text).await
+                comment(worker, repository, number, lease, row, &text).await.map(drop)
             }
             None => settle(worker, lease, row, None, None).await,
         },
@@ -156,7 +164,7 @@ async fn one(
                     .github
                     .react(&repository.name, CommentId(id), Reaction::Eyes)
                     .await;
-                return sent(worker, lease, row, done.map(|()| id), "reaction").await;
+                return sent(worker, lease, row, done.map(|()| id), "reaction").await.map(drop);
             }
             settle(worker, lease, row, None, None).await
         }
@@ -297,6 +305,13 @@ fn prior<Id>(row: &Surface, id: fn(i64) -> Id) -> Prior<Id> {
     }
 }
 
+/// Whether GitHub has what was rendered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    Confirmed,
+    NotYet,
+}
+
 async fn comment(
     worker: &Worker,
     repository: &Repository,
@@ -304,10 +319,11 @@ async fn comment(
     lease: &Lease,
     row: &Surface,
     text: &CommentText,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Sent> {
     let digest = digest(&text.body())?;
     if row.digest.as_ref() == Some(&digest) {
-        return settle(worker, lease, row, row.github_id, Some(digest)).await;
+        settle(worker, lease, row, row.github_id, Some(digest)).await?;
+        return Ok(Sent::Confirmed);
     }
     let prior = prior(row, CommentId);
     let done = repository
@@ -334,7 +350,7 @@ async fn one_check(
         .upsert_check(&repository.name, prior(row, CheckId), wanted)
         .await;
     worker.at("publish.performed");
-    sent(worker, lease, row, done.map(|id| id.0), &digest).await
+    sent(worker, lease, row, done.map(|id| id.0), &digest).await.map(drop)
 }
 
 /// Notes what GitHub answered.
@@ -344,11 +360,12 @@ async fn sent(
     row: &Surface,
     answer: Result<i64, GithubError>,
     digest: &str,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Sent> {
     let error = match answer {
         Ok(id) => {
             worker.count("published");
-            return settle(worker, lease, row, Some(id), Some(digest.to_owned())).await;
+            settle(worker, lease, row, Some(id), Some(digest.to_owned())).await?;
+            return Ok(Sent::Confirmed);
         }
         Err(error) => error,
     };
@@ -357,21 +374,23 @@ async fn sent(
             if row.tries >= GONE && is_for_a_comment(&row.key) && detail.route.starts_with(IN_A_REPOSITORY) =>
         {
             tracing::info!(surface = %row.key, %detail, "what this belongs to is gone");
-            return settle(worker, lease, row, row.github_id, Some(digest.to_owned())).await;
+            settle(worker, lease, row, row.github_id, Some(digest.to_owned())).await?;
+            return Ok(Sent::NotYet);
         }
         GithubError::RateLimited { until, .. } => *until,
         GithubError::Transient { .. } => worker.now().plus(pause(row.tries)),
         GithubError::NotFound { .. } | GithubError::Refused { .. } | GithubError::Unexpected { .. } => {
             if row.tries >= TRIES {
                 tracing::error!(surface = %row.key, detail = %error.detail(), "given up until something changes");
-                return settle(worker, lease, row, row.github_id, None).await;
+                settle(worker, lease, row, row.github_id, None).await?;
+                return Ok(Sent::NotYet);
             }
             worker.now().plus(pause(row.tries))
         }
     };
     tracing::warn!(surface = %row.key, detail = %error.detail(), "could not be published now");
     worker.store().publish_later(lease, &row.key, later).await?;
-    Ok(())
+    Ok(Sent::NotYet)
 }
 
 /// What GitHub does not find this often is gone: what was made a moment ago, it sometimes does not find once.

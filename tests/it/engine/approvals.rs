@@ -319,3 +319,21 @@ fn the_other_requirements() {
         Nothing is applied from a fork. Push the branch to this repository and open the pull request from there.
     ");
 }
+
+#[test]
+fn an_approval_before_anybody_could_see_the_plan_is_none_of_it() {
+    let mut world = planned();
+    world.is_silent = true;
+    world.push(1, "author", &["dns"]);
+    world.settle();
+    world.approve(1);
+    insta::assert_snapshot!(world.apply(1), @"This needs an approval. The approval of writer does not count: the plan of `dns` is another one now. Have someone else with write access review what is shown now, then say `/apply` again.");
+    world.is_silent = false;
+    world.tell(1, lockkeeper::domain::event::Event::Look);
+    world.settle();
+    world.now += 1000;
+    world.approve(1);
+    world.apply(1);
+    world.settle();
+    assert_eq!(world.stacks(1), "dns=applied");
+}

@@ -17,7 +17,7 @@ use lockkeeper::domain::job::Job;
 use lockkeeper::domain::layout::{ReadSet, Stack, StateAt, Tool};
 use lockkeeper::domain::located::Located;
 use lockkeeper::domain::pull::{
-    CheckBy, Head, Mergeable, PullNow, PullState, RequiredCheck, RequiredState, Review, Role,
+    CheckBy, Head, Mergeable, PullNow, PullState, RequiredCheck, RequiredState, Review, Role, Unseen,
 };
 use lockkeeper::domain::rules::{Requirement, Rules};
 use lockkeeper::domain::run::StackState;
@@ -122,6 +122,10 @@ pub struct World {
     pub fates: BTreeMap<&'static str, Vec<Fate>>,
     /// Discovery fails for this often.
     pub unreachable: u32,
+    /// No comment reaches GitHub.
+    pub is_silent: bool,
+    /// Whether GitHub shows every rule of the branch.
+    pub unseen: Unseen,
     /// A question that GitHub or git does not answer.
     pub unknown: BTreeSet<&'static str>,
     /// Whether the supervisor of a lost apply is alive.
@@ -206,6 +210,8 @@ impl World {
             denied: BTreeSet::new(),
             fates: BTreeMap::new(),
             unreachable: 0,
+            is_silent: false,
+            unseen: Unseen::Nothing,
             unknown: BTreeSet::new(),
             alive: false,
             states: BTreeMap::new(),

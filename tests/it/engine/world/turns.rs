@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use lockkeeper::domain::event::{Discovered, Event};
 use lockkeeper::domain::ids::{CommitSha, LockKey, RepoPath, RunId, TicketId, Timestamp};
 use lockkeeper::domain::job::Job;
-use lockkeeper::domain::pull::{Mergeability, Role, Unseen};
+use lockkeeper::domain::pull::{Mergeability, Role};
 use lockkeeper::domain::run::{Discovery, StackEvent};
 use lockkeeper::domain::state::State;
 use lockkeeper::engine::answers::{Answer, Answers, PushedBy, needs};
@@ -204,7 +204,7 @@ impl World {
                 head: pull.head.clone(),
                 required: pull.required.clone(),
                 review_decision: None,
-                unseen: Unseen::Nothing,
+                unseen: self.unseen,
             };
             answers.mergeability = answer(ask("mergeability"), known);
         }
@@ -277,6 +277,12 @@ impl World {
             }
         }
         self.remarks.extend(remarks);
+        // A comment follows at once.
+        let shows = engine::review::unconfirmed(&state);
+        if !shows.is_empty() && !self.is_silent {
+            let at = Timestamp(self.now);
+            self.tell(number, Event::Published { shows, at });
+        }
         self.states.insert(id(number), state);
         for job in jobs {
             let key = job.work.key(job.pull);
