@@ -110,7 +110,7 @@ pub struct Line {
     pub command: Result<Command, String>,
 }
 
-/// Most commands taken from one comment; the rest is ignored.
+/// Most commands taken from one comment; the next one is answered with that, and no more are.
 pub const MOST_PER_COMMENT: usize = 10;
 
 /// Every command of a comment: at the start of a line, not in code blocks, quotes or HTML comments.
@@ -142,14 +142,21 @@ pub fn parse_comment(body: &str) -> Vec<Line> {
         if was_hidden || indent > 3 || raw[indent..].starts_with('\t') {
             continue;
         }
-        if let Some(command) = parse_line(raw.trim()) {
-            lines.push(Line {
-                number,
-                text: raw.trim().chars().take(200).collect(),
-                command,
-            });
-        }
-        if lines.len() == MOST_PER_COMMENT {
+        let Some(command) = parse_line(raw.trim()) else {
+            continue;
+        };
+        let is_too_many = lines.len() == MOST_PER_COMMENT;
+        lines.push(Line {
+            number,
+            text: raw.trim().chars().take(200).collect(),
+            command: match is_too_many {
+                true => Err(format!(
+                    "A comment holds at most {MOST_PER_COMMENT} commands; this one and what follows it were left out."
+                )),
+                false => command,
+            },
+        });
+        if is_too_many {
             break;
         }
     }
@@ -366,7 +373,11 @@ mod tests {
 
     #[test]
     fn more_than_ten_commands_are_not_taken() {
-        assert_eq!(parse_comment(&"/plan\n".repeat(50)).len(), MOST_PER_COMMENT);
+        let lines = parse_comment(&"/plan\n".repeat(50));
+        let taken = lines.iter().filter(|line| line.command.is_ok()).count();
+        assert_eq!((taken, lines.len()), (MOST_PER_COMMENT, MOST_PER_COMMENT + 1));
+        let last = lines.last().and_then(|line| line.command.as_ref().err());
+        assert!(last.is_some_and(|why| why.contains("at most 10 commands")), "{last:?}");
     }
 
     fn selector() -> impl Strategy<Value = Selector> {

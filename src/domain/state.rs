@@ -78,6 +78,9 @@ pub struct Asked {
     pub text: String,
     pub command: Option<Command>,
     pub outcome: Outcome,
+    /// What was noticed and stands in nothing's way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
 }
 
 /// What became of a command.

@@ -11,7 +11,7 @@ use crate::domain::run::{Discovery, Failure, Phase, Run, StackRun, StackState};
 use crate::domain::state::{Asked, Holder, Lock, Outcome};
 use crate::engine::answers::{Answer, Answers};
 use crate::engine::selection::{Selected, select};
-use crate::engine::{Mint, Step, approval, free, left, release, supersede};
+use crate::engine::{Mint, Step, approval, free, left, release, require, supersede};
 
 /// A command as it was said.
 pub struct Said<'a> {
@@ -25,7 +25,9 @@ pub struct Said<'a> {
 
 pub fn command(step: &mut Step, answers: &Answers, said: Said<'_>, mint: Mint) {
     let outcome = outcome(step, answers, &said, mint).unwrap_or_else(Outcome::Refused);
+    let remarks = remarks(step, answers, &outcome);
     let asked = Asked {
+        remarks,
         by: said.by.clone(),
         at: mint.now,
         text: said.text.to_owned(),
@@ -33,6 +35,15 @@ pub fn command(step: &mut Step, answers: &Answers, said: Said<'_>, mint: Mint) {
         outcome,
     };
     step.state.commands.insert(said.id.clone(), asked);
+}
+
+/// What the reply to a granted apply has to say besides.
+fn remarks(step: &Step, answers: &Answers, outcome: &Outcome) -> Vec<String> {
+    let Outcome::Applying(ticket) = outcome else {
+        return Vec::new();
+    };
+    let asked = step.state.tickets.contains_key(ticket) && require::sees_too_little(answers);
+    asked.then(|| require::UNSEEN.to_owned()).into_iter().collect()
 }
 
 fn outcome(step: &mut Step, answers: &Answers, said: &Said<'_>, mint: Mint) -> Result<Outcome, Refusal> {
@@ -311,10 +322,11 @@ fn unlock(step: &mut Step, answers: &Answers, selectors: &[Selector]) -> Result<
         .collect();
     let names: BTreeSet<StackName> = match selectors {
         [] => held.iter().map(|(_, name)| name.clone()).collect(),
-        selectors => selectors
-            .iter()
-            .map(|selector| named(step, selector))
-            .collect::<Result<_, _>>()?,
+        selectors => {
+            let named = selectors.iter().map(|selector| named(step, selector));
+            let named: Vec<BTreeSet<StackName>> = named.collect::<Result<_, _>>()?;
+            named.into_iter().flatten().collect()
+        }
     };
     for name in &names {
         may_unlock(step, answers, name, selectors.is_empty())?;
@@ -368,7 +380,8 @@ fn void(stack: &mut StackRun) {
     }
 }
 
-fn named(step: &Step, selector: &Selector) -> Result<StackName, Refusal> {
+/// The stacks that a selector of `/unlock` means: a directory may mean several.
+fn named(step: &Step, selector: &Selector) -> Result<BTreeSet<StackName>, Refusal> {
     let state = &step.state;
     if let Selector::Name(name) = selector {
         let of_lock = |lock: &Lock| {
@@ -377,7 +390,7 @@ fn named(step: &Step, selector: &Selector) -> Result<StackName, Refusal> {
                 .is_some_and(|holder| holder.stack == *name && holder.pull == state.id)
         };
         if state.locks.values().any(of_lock) {
-            return Ok(name.clone());
+            return Ok(BTreeSet::from([name.clone()]));
         }
     }
     let Some(run) = state.current() else {
@@ -392,22 +405,18 @@ fn named(step: &Step, selector: &Selector) -> Result<StackName, Refusal> {
             "There is nothing to unlock.",
         ));
     };
-    let name = names
-        .into_iter()
-        .next()
-        .ok_or_else(|| Refusal::new("No stack is meant.", "Name one."))?;
-    let other = run.stacks.get(&name).into_iter().flat_map(|stack| &stack.keys);
-    let other = other
-        .filter_map(|key| state.locks.get(key)?.held_by_other(state.id))
-        .next();
-    match other {
-        Some(holder) => {
+    for name in &names {
+        let keys = run.stacks.get(name).into_iter().flat_map(|stack| &stack.keys);
+        let other = keys
+            .filter_map(|key| state.locks.get(key)?.held_by_other(state.id))
+            .next();
+        if let Some(holder) = other {
             let why = format!("`{name}` is locked by {}.", free::pull_name(state, holder));
             let next = format!("Say `/unlock {}` there.", holder.stack);
-            Err(Refusal::new(why, next))
+            return Err(Refusal::new(why, next));
         }
-        None => Ok(name),
     }
+    Ok(names)
 }
 
 fn may_unlock(step: &Step, answers: &Answers, name: &StackName, all: bool) -> Result<(), Refusal> {

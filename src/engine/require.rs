@@ -123,15 +123,26 @@ fn mergeable(answers: &Answers, pull: &PullNow) -> Result<(), Refusal> {
     if open.is_empty() {
         return Ok(());
     }
-    let unseen = match known.unseen {
-        Unseen::Nothing => "",
-        Unseen::Rules => " GitHub did not show every rule of the branch, so more may be required.",
+    let unseen = match sees_too_little(answers) {
+        false => String::new(),
+        true => format!(" {UNSEEN}"),
     };
     let why = format!("Required checks have not passed: {}.{unseen}", open.join(", "));
     Err(Refusal::new(why, "Say `/apply` again when they have."))
 }
 
-/// Judged once, when `/apply` is said.
+/// Said wherever `mergeable` was judged, also where nothing is open.
+pub const UNSEEN: &str = "GitHub did not show every rule of the branch, so more may be required.";
+
+/// Whether rules of the branch may stand that nobody could judge.
+pub fn sees_too_little(answers: &Answers) -> bool {
+    let rules = answers.rules.known().and_then(|rules| rules.as_ref().ok());
+    let required = rules.is_some_and(|rules| rules.requires(Requirement::Mergeable));
+    let unseen = answers.mergeability.known().map(|known| known.unseen);
+    required && unseen == Some(Unseen::Rules)
+}
+
+/// Judged when `/apply` is said.
 fn undiverged(answers: &Answers, case: &Case<'_>) -> Result<(), Refusal> {
     let what = format!("whether {} has moved", case.pull.base_ref);
     let moved = match &answers.base_moved {

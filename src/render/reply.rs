@@ -30,7 +30,8 @@ pub fn reply(state: &State, asked: &Asked) -> String {
             None => so_far(state, asked),
         },
     };
-    format!("@{} {said}\n\n{body}\n", asked.by)
+    let remarks: String = asked.remarks.iter().map(|remark| format!("\n⚠️ {remark}\n")).collect();
+    format!("@{} {said}\n\n{body}\n{remarks}", asked.by)
 }
 
 /// How far it came before a newer run took over.

@@ -40,11 +40,15 @@ pub async fn bundle(
             .collect();
         let blobs = repository.mirror.blobs(wanted.iter().copied(), LIMITS).await?;
         for entry in wanted {
-            let Some(below) = below(dir, &entry.path) else { continue };
-            let bytes = blobs.by_id.get(&entry.id);
-            // What was too large to read must deny, not vanish.
+            // What was too large to read, or lies where no policy can, must deny and not vanish.
             let too_large = vec![b' '; (1 << 20) + 1];
-            directory.add(below, bytes.map_or(too_large.as_slice(), |bytes| bytes));
+            match below(dir, &entry.path) {
+                Some(below) => {
+                    let bytes = blobs.by_id.get(&entry.id);
+                    directory.add(below, bytes.map_or(too_large.as_slice(), |bytes| bytes));
+                }
+                None => directory.add(entry.path.clone(), &too_large),
+            }
         }
     }
     Ok(Bundle::new(

@@ -348,6 +348,7 @@ impl Draw {
 
     fn asked(&mut self) -> Asked {
         Asked {
+            remarks: vec![self.words()],
             by: login("dependabot[bot]"),
             at: Timestamp(self.number()),
             text: self.words(),

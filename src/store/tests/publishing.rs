@@ -217,6 +217,7 @@ async fn a_command_gets_its_reaction_once_and_its_first_reply_at_once() {
     };
     decide(&world, pull(1), after(0), |step| {
         let asked = crate::domain::state::Asked {
+            remarks: Vec::new(),
             by: login("a"),
             at: Timestamp(0),
             text: String::new(),

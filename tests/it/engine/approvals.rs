@@ -337,3 +337,23 @@ fn an_approval_before_anybody_could_see_the_plan_is_none_of_it() {
     world.settle();
     assert_eq!(world.stacks(1), "dns=applied");
 }
+
+#[test]
+fn rules_that_github_does_not_show_are_named_where_nothing_is_open() {
+    use lockkeeper::domain::pull::Unseen;
+    for (unseen, named) in [(Unseen::Rules, true), (Unseen::Nothing, false)] {
+        let mut world = planned();
+        world.unseen = unseen;
+        world.approve(1);
+        world.apply(1);
+        world.settle();
+        assert_eq!(world.stacks(1), "dns=applied");
+        let state = world.state(1);
+        let mut replies = state
+            .commands
+            .values()
+            .map(|asked| lockkeeper::render::reply::reply(&state, asked));
+        let says = replies.any(|reply| reply.contains("did not show every rule"));
+        assert_eq!(says, named, "{unseen:?}");
+    }
+}

@@ -293,3 +293,15 @@ fn a_stack_that_is_planned_on_demand_only() {
     assert_eq!(world.apply(1), "applying");
     assert_eq!(world.applied, ["#1 network"]);
 }
+
+#[test]
+fn a_place_unlocks_every_stack_that_it_means() {
+    let mut world = World::new(canal());
+    world.open(1, &["app", "dns"]);
+    world.settle();
+    world.approve(1);
+    world.apply(1);
+    world.settle();
+    assert_eq!(world.told(1, "writer", "/unlock -w default"), "unlocked [app dns]");
+    assert_eq!((world.holder("app"), world.holder("dns")), (None, None));
+}
