@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
+use crate::tool::diagnostics::plain;
 use crate::tool::error::{Step, ToolError};
-use crate::tool::run::{Command, redactor_for, workspace_env};
+use crate::tool::run::{Command, Finished, redactor_for, workspace_env};
 use crate::tool::seed::{Seed, states};
 use crate::tool::site::{Site, StackAt};
 use crate::tool::terragrunt::unit;
@@ -63,10 +64,37 @@ impl std::fmt::Debug for Output {
     }
 }
 
-/// The outputs that the state holds now: `output -json`, one process.
-pub async fn outputs(site: &Site, at: &StackAt<'_>, seed: &Seed) -> Result<BTreeMap<String, Output>, ToolError> {
+/// The outputs that the state holds now; `None` if there is no state. One process, and one more where there are none.
+pub async fn outputs(
+    site: &Site,
+    at: &StackAt<'_>,
+    seed: &Seed,
+) -> Result<Option<BTreeMap<String, Output>>, ToolError> {
     let step = Step::Output;
-    let args = vec!["output".into(), "-json".into(), "-no-color".into()];
+    let finished = ask(site, at, seed, step, &["output", "-json", "-no-color"], &[0]).await?;
+    let outputs = read(&finished.stdout).map_err(|cause| ToolError::Unreadable { step, cause })?;
+    // The tool gives the same answer for a state without outputs and for none at all.
+    if !outputs.is_empty() {
+        return Ok(Some(outputs));
+    }
+    let listed = ask(site, at, seed, Step::State, &["state", "list"], &[0, 1]).await?;
+    match listed.code {
+        0 => Ok(Some(outputs)),
+        _ if there_is_none(&listed.stderr) => Ok(None),
+        _ => Err(listed.failed(at, &redactor_for(site, at, &site.secrets()))),
+    }
+}
+
+/// A command that only looks into the state.
+async fn ask(
+    site: &Site,
+    at: &StackAt<'_>,
+    seed: &Seed,
+    step: Step,
+    args: &[&str],
+    codes: &[i32],
+) -> Result<Finished, ToolError> {
+    let args = args.iter().map(Into::into).collect();
     let mut command = Command::new(step, &seed.installed.file, args, &seed.data_dir);
     command.env = workspace_env(at);
     command.read = states(site, at);
@@ -74,9 +102,15 @@ pub async fn outputs(site: &Site, at: &StackAt<'_>, seed: &Seed) -> Result<BTree
     let redactor = redactor_for(site, at, &site.secrets());
     // the unit's role may be the one that reads its state
     let command = seed.run(site, at, command)?;
-    let finished = command.run(site, at).await?.expect(&[0], at, &redactor)?;
+    let finished = command.run(site, at).await?.expect(codes, at, &redactor)?;
     unit::forget(at).map_err(ToolError::io("remove an order"))?;
-    read(&finished.stdout).map_err(|cause| ToolError::Unreadable { step, cause })
+    Ok(finished)
+}
+
+/// Reads what `state list` says where nothing was ever applied: terraform `No state file was found!`, tofu
+/// `Error: No state file was found`.
+fn there_is_none(stderr: &[u8]) -> bool {
+    plain(&String::from_utf8_lossy(stderr)).contains("No state file was found")
 }
 
 /// Reads `output -json`: `{"name": {"sensitive": false, "type": "string", "value": "x"}}`.
@@ -105,5 +139,13 @@ mod tests {
         assert_eq!(all["a"].value, Json::from("x"));
         assert!(all["b"].sensitive);
         assert!(read(b"Warning: no outputs").is_err());
+    }
+
+    #[test]
+    fn no_state_is_told_from_other_trouble() {
+        let none = "\u{1b}[31mNo state file was found!\n\nState management commands require a state file.\u{1b}[0m";
+        let of_tofu = "\nError: No state file was found\n\nState management commands require a state file.\n";
+        assert!(there_is_none(none.as_bytes()) && there_is_none(of_tofu.as_bytes()));
+        assert!(!there_is_none(b"Error: Failed to load state: access denied"));
     }
 }

@@ -49,6 +49,8 @@ pub struct Planned {
     pub text: String,
     /// For the stacks downstream.
     pub outputs: BTreeMap<String, PlannedOutput>,
+    /// Whether the state held anything before it.
+    pub prior: Prior,
     pub plan: Plan,
     /// What must be hidden in the output of the apply too. To be kept as the plan file is.
     pub hidden: Secrets,
@@ -129,6 +131,7 @@ pub async fn plan(site: &Site, at: &StackAt<'_>, seed: &Seed, inputs: &Inputs) -
         digest,
         json,
         outputs,
+        prior,
         plan,
         hidden: secrets,
     })
@@ -153,6 +156,7 @@ fn nothing_to_destroy(at: &StackAt<'_>) -> Result<Planned, ToolError> {
             at.stack.workspace
         ),
         outputs: BTreeMap::new(),
+        prior: Prior::Nothing,
         plan,
         hidden: Secrets::default(),
     })

@@ -19,6 +19,7 @@ use crate::tool::redact::Secrets;
 use crate::tool::seed::Seed;
 use crate::tool::site::StackAt;
 use crate::worker::Worker;
+use crate::worker::inputs;
 use crate::worker::leftover;
 use crate::worker::moved::{self, Moved};
 use crate::worker::place::{self, Attempting};
@@ -377,6 +378,6 @@ async fn keep_outputs(
     }
     let seed = crate::tool::seed::prepare(worker.site(), &ready.at, None).await?;
     let outputs = crate::tool::output::outputs(worker.site(), &ready.at, &seed).await?;
-    shelf::put(worker, ArtifactKind::Outputs, key, &outputs).await?;
+    inputs::keep_applied(worker, key, ready.stack_run, outputs.unwrap_or_default()).await?;
     Ok(())
 }

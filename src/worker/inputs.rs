@@ -3,13 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::domain::graph::Because;
-use crate::domain::ids::{Attempt, StackName};
+use crate::domain::ids::{Attempt, Fence, LockKey, StackName};
 use crate::domain::layout::Stack;
 use crate::domain::run::{StackRun, StackState};
-use crate::store::artifact::ArtifactKind;
+use crate::store::artifact::{ArtifactKind, ArtifactOf};
 use crate::tool::output::{Output, PlannedOutput};
-use crate::tool::plan::Inputs;
+use crate::tool::plan::{Inputs, Planned};
+use crate::tool::reading::Prior;
 use crate::worker::place::Attempting;
 use crate::worker::repository::Repository;
 use crate::worker::shelf::{self, Beside};
@@ -28,8 +31,19 @@ enum Known {
     NeverApplied,
 }
 
-/// The outputs that were applied last, as a plan of that stack found them; none at all: it was never applied.
-pub fn prior(planned: &BTreeMap<String, PlannedOutput>) -> Option<BTreeMap<String, Output>> {
+/// The last applies of an upstream's states, by their fences; never empty.
+type Fences = BTreeMap<LockKey, Fence>;
+
+/// Outputs as the state had them, and the applies they come from.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    fences: Fences,
+    outputs: BTreeMap<String, Output>,
+}
+
+/// The outputs that were applied last, as a plan of that stack found them; `None`: its apply has to be waited for,
+/// because there is no state yet, or because it has no output yet and the plan makes the first one.
+pub fn prior(made: &Planned) -> Option<BTreeMap<String, Output>> {
     let known = |(name, output): (&String, &PlannedOutput)| {
         let value = output.prior.clone()?;
         Some((
@@ -41,8 +55,30 @@ pub fn prior(planned: &BTreeMap<String, PlannedOutput>) -> Option<BTreeMap<Strin
             },
         ))
     };
-    let prior: BTreeMap<String, Output> = planned.iter().filter_map(known).collect();
-    (!prior.is_empty()).then_some(prior)
+    let outputs: BTreeMap<String, Output> = made.outputs.iter().filter_map(known).collect();
+    let is_waited_for = match made.prior {
+        // Where nothing is and nothing will be, there is no apply to wait for.
+        Prior::Nothing => !made.counts.is_empty(),
+        Prior::Something => outputs.is_empty() && made.counts.outputs > 0,
+    };
+    (!is_waited_for).then_some(outputs)
+}
+
+/// Keeps the outputs that a state has after an apply, for the stacks of its run that read them.
+pub async fn keep_applied(
+    worker: &Worker,
+    key: &ArtifactOf,
+    of: &StackRun,
+    outputs: BTreeMap<String, Output>,
+) -> anyhow::Result<()> {
+    let (StackState::Applying { fence, .. } | StackState::Lost { fence, .. }) = of.state else {
+        return Ok(());
+    };
+    let kept = Kept {
+        fences: of.keys.iter().map(|key| (key.clone(), fence)).collect(),
+        outputs,
+    };
+    shelf::put(worker, ArtifactKind::Outputs, key, &kept).await
 }
 
 /// Looks at each upstream that the stack reads from.
@@ -113,8 +149,9 @@ async fn to_destroy(
     for edge in stack_run.edges.iter().filter(|edge| !edge.outputs.is_empty()) {
         let outputs = match attempting.definition(&edge.upstream) {
             Some(upstream) => outputs_of(worker, repository, attempting, upstream).await?,
-            None => BTreeMap::new(),
+            None => None,
         };
+        let outputs = outputs.unwrap_or_default();
         for (output, variable) in &edge.outputs {
             let value = outputs.get(output).ok_or_else(|| plan::PlanError::NoSuchOutput {
                 upstream: edge.upstream.clone(),
@@ -158,20 +195,20 @@ async fn known(
     name: &StackName,
 ) -> Result<Known, plan::PlanError> {
     let run = attempting.run.id;
+    let fences = fences_of(attempting, name);
     if let Some(upstream) = attempting.run.stacks.get(name) {
         if matches!(upstream.state, StackState::Deferred(_)) {
             return Ok(Known::NeverApplied);
         }
-        // After its apply in this run: what the state holds now.
+        // What this run's apply of it left.
         let after = shelf::of(run, name, upstream.attempt);
-        if matches!(upstream.state, StackState::Applied(_))
-            && let Some(outputs) = shelf::get::<BTreeMap<String, Output>>(worker, ArtifactKind::Outputs, &after).await?
-        {
+        if let Some(outputs) = kept(worker, &after, fences.as_ref()).await? {
             return Ok(Known::Outputs(outputs));
         }
-        // Before it: what its plan found.
+        // What its plan found, if no apply has ended since: another pull request's counts too.
         if let Some(reviewed) = &upstream.reviewed
-            && !matches!(upstream.state, StackState::Applied(_))
+            && fences.is_some()
+            && fences == only(&reviewed.keys, &reviewed.made_against)
         {
             let plan = shelf::of(run, name, reviewed.attempt);
             if let Some(beside) = shelf::get::<Beside>(worker, ArtifactKind::Beside, &plan).await? {
@@ -179,52 +216,73 @@ async fn known(
             }
         }
     }
-    asked(worker, repository, attempting, name).await
+    asked(worker, repository, attempting, name, fences).await
 }
 
-/// `output -json` in the upstream's own seed, once per run and last apply.
+/// The last applies of an upstream's states when this plan was begun. `None` where not all of its states are known:
+/// then nothing tells whether it was applied since something was found out.
+fn fences_of(attempting: &Attempting<'_>, upstream: &StackName) -> Option<Fences> {
+    let reader = attempting.run.stacks.get(&attempting.stack.name)?;
+    only(reader.upstream_keys.get(upstream)?, reader.state.made_against()?)
+}
+
+/// The fences of these states; `None` if one is missing, or there is none.
+fn only(keys: &BTreeSet<LockKey>, fences: &BTreeMap<LockKey, Fence>) -> Option<Fences> {
+    let fence = |key: &LockKey| Some((key.clone(), *fences.get(key)?));
+    let all: Fences = keys.iter().map(fence).collect::<Option<_>>()?;
+    (!all.is_empty()).then_some(all)
+}
+
+/// What was kept, if it comes from exactly these applies.
+async fn kept(
+    worker: &Worker,
+    key: &ArtifactOf,
+    fences: Option<&Fences>,
+) -> anyhow::Result<Option<BTreeMap<String, Output>>> {
+    let Some(fences) = fences else { return Ok(None) };
+    let bytes = shelf::bytes(worker, ArtifactKind::Outputs, key).await?;
+    // What another version kept in another shape can be asked for again.
+    let kept = bytes.and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
+    Ok(kept.filter(|kept| kept.fences == *fences).map(|kept| kept.outputs))
+}
+
+/// The state itself is asked, in the upstream's own seed; once per run and last apply.
 async fn asked(
     worker: &Worker,
     repository: &Repository,
     attempting: &Attempting<'_>,
     name: &StackName,
+    fences: Option<Fences>,
 ) -> Result<Known, plan::PlanError> {
     let Some(stack) = attempting.definition(name) else {
         return Ok(Known::NeverApplied);
     };
-    let run = attempting.run.id;
-    // Once per run and last apply of that state: its fence stands for the attempt, which an upstream outside has not.
-    let fences = attempting
-        .run
-        .stacks
-        .get(&attempting.stack.name)
-        .and_then(|run| run.state.made_against());
-    let fence = fences.into_iter().flatten().map(|(_, fence)| fence.0).sum::<i64>();
-    let key = shelf::of(run, name, Attempt(-1 - fence));
-    // Where the upstream's state is not known, no fence tells that it was applied since.
-    let known = attempting
-        .run
-        .stacks
-        .get(&attempting.stack.name)
-        .is_some_and(|run| run.upstream_keys.contains_key(name));
-    if known && let Some(outputs) = shelf::get::<BTreeMap<String, Output>>(worker, ArtifactKind::Outputs, &key).await? {
+    let key = shelf::of(attempting.run.id, name, ASKED);
+    if let Some(outputs) = kept(worker, &key, fences.as_ref()).await? {
         return Ok(Known::Outputs(outputs));
     }
-    let outputs = outputs_of(worker, repository, attempting, stack).await?;
-    shelf::put(worker, ArtifactKind::Outputs, &key, &outputs).await?;
-    match outputs.is_empty() {
-        true => Ok(Known::NeverApplied),
-        false => Ok(Known::Outputs(outputs)),
-    }
+    // That there is no state is not kept: it may be made by hand, and no fence tells.
+    let Some(outputs) = outputs_of(worker, repository, attempting, stack).await? else {
+        return Ok(Known::NeverApplied);
+    };
+    let Some(fences) = fences else {
+        return Ok(Known::Outputs(outputs));
+    };
+    let kept = Kept { fences, outputs };
+    shelf::put(worker, ArtifactKind::Outputs, &key, &kept).await?;
+    Ok(Known::Outputs(kept.outputs))
 }
 
-/// What an upstream's state holds now.
+/// Stands for the attempt where there was none: an upstream outside the run has no apply in it.
+const ASKED: Attempt = Attempt(-1);
+
+/// The outputs that an upstream's state has now; `None`: there is no state.
 async fn outputs_of(
     worker: &Worker,
     repository: &Repository,
     attempting: &Attempting<'_>,
     stack: &Stack,
-) -> Result<BTreeMap<String, Output>, plan::PlanError> {
+) -> Result<Option<BTreeMap<String, Output>>, plan::PlanError> {
     let upstream = Attempting {
         repo: attempting.repo,
         author: attempting.author,
@@ -244,4 +302,69 @@ async fn outputs_of(
     let token = plan::module_token(worker, repository, attempting.author, stack).await?;
     let seed = crate::tool::seed::prepare(worker.site(), &at, token.as_ref()).await?;
     Ok(crate::tool::output::outputs(worker.site(), &at, &seed).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::{ContentDigest, PlanDigest};
+    use crate::domain::plan::{Counts, PlanJson};
+
+    /// A plan of a state that held something or nothing, with outputs that had these values before it.
+    fn made(prior: Prior, counts: Counts, outputs: &[(&str, Option<&str>)]) -> Planned {
+        let output = |(name, prior): &(&str, Option<&str>)| {
+            let output = PlannedOutput {
+                sensitive: false,
+                planned: crate::tool::output::Planned::Unknown,
+                prior: prior.map(Into::into),
+            };
+            ((*name).to_owned(), output)
+        };
+        Planned {
+            file: Default::default(),
+            digest: PlanDigest::parse(&"0".repeat(64)).expect("64 digits"),
+            content: ContentDigest::parse(&"0".repeat(64)).expect("64 digits"),
+            counts,
+            json: PlanJson::new(Vec::new()),
+            text: String::new(),
+            outputs: outputs.iter().map(output).collect(),
+            prior,
+            plan: Default::default(),
+            hidden: Default::default(),
+        }
+    }
+
+    #[test]
+    fn an_upstream_is_waited_for_where_its_apply_brings_what_is_not_there() {
+        let none = Counts::default();
+        let resource = Counts { add: 1, ..none };
+        let output = Counts { outputs: 1, ..none };
+        for (state, counts, outputs, expected) in [
+            (Prior::Nothing, resource, &[("value", None)][..], None),
+            (Prior::Nothing, none, &[][..], Some(0)),
+            (Prior::Something, none, &[][..], Some(0)),
+            (Prior::Something, resource, &[][..], Some(0)),
+            (Prior::Something, output, &[("value", None)][..], None),
+            (Prior::Something, output, &[("value", Some("x"))][..], Some(1)),
+            (
+                Prior::Something,
+                output,
+                &[("value", Some("x")), ("new", None)][..],
+                Some(1),
+            ),
+        ] {
+            let found = prior(&made(state, counts, outputs)).map(|outputs| outputs.len());
+            assert_eq!(found, expected, "{state:?} {counts:?} {outputs:?}");
+        }
+    }
+
+    #[test]
+    fn fences_that_are_not_all_known_are_none() {
+        let key = |name: &str| LockKey::parse(name).expect("a key");
+        let known = BTreeMap::from([(key("a"), Fence(3)), (key("b"), Fence(1))]);
+        let a = Some(BTreeMap::from([(key("a"), Fence(3))]));
+        assert_eq!(only(&[key("a")].into(), &known), a);
+        assert_eq!(only(&[key("a"), key("c")].into(), &known), None);
+        assert_eq!(only(&BTreeSet::new(), &known), None);
+    }
 }

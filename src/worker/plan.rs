@@ -267,7 +267,7 @@ async fn planned(
     };
     let key = shelf::of(run.id, &at.stack, attempt);
     let beside = Beside {
-        prior: inputs::prior(&made_plan.outputs),
+        prior: inputs::prior(&made_plan),
         typed: made_plan.plan,
         made,
         made_by_unit,

@@ -16,7 +16,7 @@ use crate::worker::Worker;
 #[derive(Serialize, Deserialize)]
 pub struct Beside {
     pub typed: Plan,
-    /// The root outputs as they were applied last; `None`: the stack was never applied.
+    /// The root outputs as they were applied last; `None`: its apply has to be waited for.
     pub prior: Option<BTreeMap<String, Output>>,
     /// Files that the plan made or changed in the working tree.
     pub made: Made,

@@ -278,7 +278,10 @@ async fn a_plan_is_applied_by_its_digest_and_then_nothing_is_left_to_do() {
             Applied::Done { text } => assert!(text.contains("Apply complete! Resources: 1 added"), "{text}"),
             Applied::Failed(failure) => panic!("{failure:?}"),
         }
-        let all = outputs(&world.site, &at.at(), &seed).await.expect("outputs");
+        let all = outputs(&world.site, &at.at(), &seed)
+            .await
+            .expect("outputs")
+            .expect("a state");
         assert_eq!((&all["vpc"].value, all["vpc"].sensitive), (&json!("v1"), false));
         let last = world.attempt(world.stack("infra/net"));
         let (_, nothing) = world.planned(&last).await;

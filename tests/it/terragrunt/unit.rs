@@ -274,7 +274,10 @@ async fn a_unit_is_planned_and_applied_and_nothing_of_another_is_touched() {
             }
             Applied::Failed(failure) => panic!("{failure:?}"),
         }
-        let all = outputs(&ground.site, &at.at(), &seed).await.expect("outputs");
+        let all = outputs(&ground.site, &at.at(), &seed)
+            .await
+            .expect("outputs")
+            .expect("a state");
         assert_eq!(all["id"].value, json!("app in net-1"));
         assert!(
             !at.run.join("attempt/unit/order.json").exists(),
@@ -382,7 +385,10 @@ async fn a_unit_whose_outputs_are_asked_for_needs_nobody_elses() {
     let mut asked = ground.attempt("two").await;
     asked.held.clear();
     let seed = prepare(&ground.site, &asked.at(), None).await.expect("a seed");
-    let all = outputs(&ground.site, &asked.at(), &seed).await.expect("outputs");
+    let all = outputs(&ground.site, &asked.at(), &seed)
+        .await
+        .expect("outputs")
+        .expect("a state");
     assert_eq!(all["id"].value, json!("app in net-1"));
 }
 
