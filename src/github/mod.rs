@@ -129,6 +129,11 @@ impl Installation {
         &self.app
     }
 
+    /// Whether GitHub did not know it when a token was asked for last.
+    pub fn is_unknown(&self) -> bool {
+        self.app.inner.tokens.is_unknown(self.id)
+    }
+
     /// Sends a call with the installation's token. A token that GitHub takes no more is renewed once: a 401
     /// means that nothing was done, so this holds for every call.
     async fn send(&self, call: &Call) -> Result<Reply, GithubError> {

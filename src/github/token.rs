@@ -78,12 +78,17 @@ type Slot = Arc<tokio::sync::Mutex<Option<Token>>>;
 pub struct Tokens {
     key: AppKey,
     slots: Mutex<BTreeMap<Scope, Slot>>,
+    /// Installations of which GitHub gave no token when it was asked last.
+    unknown: Mutex<BTreeSet<InstallationId>>,
 }
 
 impl Tokens {
     pub fn new(key: AppKey) -> Self {
-        let slots = Mutex::default();
-        Tokens { key, slots }
+        Tokens {
+            key,
+            slots: Mutex::default(),
+            unknown: Mutex::default(),
+        }
     }
 
     pub fn key(&self) -> &AppKey {
@@ -115,9 +120,24 @@ impl Tokens {
         {
             return Ok(token.clone());
         }
-        let token = self.exchange(wire, &scope).await?;
+        let exchanged = self.exchange(wire, &scope).await;
+        {
+            let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+            match &exchanged {
+                Ok(_) => unknown.remove(&scope.installation),
+                Err(error) => matches!(error.detail().status, Some(401 | 404)) && unknown.insert(scope.installation),
+            };
+        }
+        let token = exchanged?;
         *held = Some(token.clone());
         Ok(token)
+    }
+
+    /// Whether GitHub did not know the installation when a token of it was asked for last: the App was removed, and
+    /// may have been installed anew under another number.
+    pub fn is_unknown(&self, installation: InstallationId) -> bool {
+        let unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        unknown.contains(&installation)
     }
 
     fn slot(&self, scope: Scope) -> Slot {

@@ -65,12 +65,12 @@ fn sorted(worker: &Worker, stored: &Stored, delivery: Delivery) -> Settled {
     if !worker.parts().allow.allows(&repo.name) {
         return nothing(format!("{} is not in LOCKKEEPER_ALLOW", repo.name));
     }
-    worker.forget_if_renamed(repo.id, &repo.name);
     let row = RepoRow {
         id: repo.id,
         name: repo.name.clone(),
         installation,
     };
+    worker.forget_if_other(&row);
     let mut groups = Vec::new();
     let events = match kind {
         Kind::Pull(moved) => vec![pull(repo.id, moved, sender)],

@@ -134,13 +134,11 @@ impl Worker {
         Arc::clone(&self.inner.parsed)
     }
 
+    /// What was said of a repository through an installation that is there, as far as we know.
     fn known(&self, id: RepoId) -> Option<Repository> {
-        self.inner
-            .repositories
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&id)
-            .cloned()
+        let repositories = self.inner.repositories.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = repositories.get(&id).filter(|known| !known.github.is_unknown());
+        known.cloned()
     }
 
     fn remember(&self, repository: Repository) {
@@ -151,7 +149,7 @@ impl Worker {
             .insert(repository.id, repository);
     }
 
-    /// Forgets a repository's name and address, because a delivery says that it was renamed.
+    /// Forgets a repository's name, address and installation, because a delivery says otherwise.
     fn forget(&self, id: RepoId) {
         self.inner
             .repositories

@@ -6,6 +6,8 @@ use crate::git::error::GitError;
 use crate::git::fetch::{Fetched, Want};
 use crate::github::Installation;
 use crate::github::error::GithubError;
+use crate::github::installations::RepoSeen;
+use crate::store::repo::RepoRow;
 use crate::worker::Worker;
 
 /// Everything that is said to GitHub or git about one repository.
@@ -19,8 +21,8 @@ pub struct Repository {
 }
 
 impl Worker {
-    /// The repository, asked of GitHub once in the life of the process: its name may have changed meanwhile, and
-    /// its clone address is GitHub's to say.
+    /// The repository, asked of GitHub once for each installation that it is covered by: its name may have changed
+    /// meanwhile, and its clone address is GitHub's to say.
     pub async fn repository(&self, id: RepoId) -> Result<Repository, GithubError> {
         if let Some(known) = self.known(id) {
             return Ok(known);
@@ -30,8 +32,7 @@ impl Worker {
             GithubError::unsaid("the repository is not known to this server")
         })?;
         let row = row.ok_or_else(|| GithubError::unsaid("the repository is not known to this server"))?;
-        let github = self.github().installation(row.installation);
-        let seen = github.repository_by_id(id).await?;
+        let (github, seen) = self.seen(row).await?;
         let mirror = self.mirrors().open(id, &seen.clone_url).map_err(|error| {
             tracing::error!(error = %error, "the clone address cannot be used");
             GithubError::unsaid("its clone address cannot be used by this server")
@@ -46,13 +47,35 @@ impl Worker {
         self.remember(repository.clone());
         Ok(repository)
     }
-}
 
-impl Worker {
-    /// Drops what is known of a repository when a delivery calls it by another name.
-    pub fn forget_if_renamed(&self, id: RepoId, name: &RepoName) {
-        if self.known(id).is_some_and(|known| known.name != *name) {
-            self.forget(id);
+    /// Asks through the installation that a delivery named last; where GitHub knows that one no more, through the one
+    /// that covers the repository now. An App that was installed anew may not have heard of it yet.
+    async fn seen(&self, row: RepoRow) -> Result<(Installation, RepoSeen), GithubError> {
+        let github = self.github().installation(row.installation);
+        let error = match github.repository_by_id(row.id).await {
+            Ok(seen) => return Ok((github, seen)),
+            Err(error) if !github.is_unknown() => return Err(error),
+            Err(error) => error,
+        };
+        let installation = self.github().installation_of(&row.name).await?.id;
+        if installation == row.installation {
+            return Err(error);
+        }
+        let github = self.github().installation(installation);
+        let seen = github.repository_by_id(row.id).await?;
+        if let Err(error) = self.store().keep_repo(&RepoRow { installation, ..row }).await {
+            // It is found the same way again.
+            tracing::warn!(error = %error, "the new installation could not be kept");
+        }
+        Ok((github, seen))
+    }
+
+    /// Drops what is known of a repository when a delivery calls it by another name, or came through another
+    /// installation: the App was installed anew, or the repository was transferred.
+    pub fn forget_if_other(&self, now: &RepoRow) {
+        let other = |known: Repository| known.name != now.name || known.github.id() != now.installation;
+        if self.known(now.id).is_some_and(other) {
+            self.forget(now.id);
         }
     }
 }

@@ -279,3 +279,34 @@ async fn a_repository_that_the_app_cannot_see_is_given_up() {
     assert!(looked() > 0, "it was looked for");
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_that_was_installed_anew_goes_on() {
+    let world = World::new().await;
+    let pull = world
+        .open("dns", &[("dns/main.tf", &module("example.org", None))])
+        .await;
+    assert_eq!(pull.checks().await, "success success action_required");
+    let anew = async || {
+        world.settle().await;
+        world.sim.uninstall("acme").await;
+        world.sim.install("acme", None).await.expect("an installation");
+    };
+    anew().await;
+    pull.push(&[("dns/main.tf", &module("example.net", None))]).await;
+    assert_eq!(pull.checks().await, "success success action_required");
+    assert!(pull.status().await.contains("example.net"));
+
+    // No delivery says so: the first word that is refused lets it look for the installation.
+    anew().await;
+    world.sim.mail(Some("pull_request"), 1, Mail::Lost);
+    pull.push(&[("dns/main.tf", &module("example.info", None))]).await;
+    world.settle().await;
+    for _ in 0..2 {
+        lockkeeper::worker::sweep::sweep(&world.worker).await.expect("a sweep");
+    }
+    assert_eq!(pull.checks().await, "success success action_required");
+    assert!(pull.status().await.contains("example.info"));
+    assert!(pull.apply().await.contains("1 of 1 applied"), "{}", pull.reply().await);
+    world.end().await;
+}
