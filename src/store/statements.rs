@@ -156,6 +156,7 @@ statements! {
     PUBLISHED = "UPDATE surfaces SET published = $3, step = $4, published_at = $5, not_before = $6, retry_at = 0,
         tries = 0, github_id = $7, digest = $8 WHERE owner = $1 AND key = $2";
     PUBLISH_LATER = "UPDATE surfaces SET retry_at = $3, tries = tries + 1 WHERE owner = $1 AND key = $2";
+    PUBLISH_UNLESS_URGENT = "UPDATE surfaces SET not_before = $3, tries = tries + 1 WHERE owner = $1 AND key = $2";
     EXTEND_OWNER = "UPDATE publishers SET lease_until = $3 WHERE owner = $1 AND lease_no = $2 AND holder IS NOT NULL";
     RELEASE_OWNER = "UPDATE publishers SET holder = NULL WHERE owner = $1 AND lease_no = $2 AND holder IS NOT NULL";
     DELETE_SURFACES_OF_RUN = "DELETE FROM surfaces WHERE run = $1";

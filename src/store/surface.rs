@@ -252,9 +252,29 @@ impl Store {
         key: &SurfaceKey,
         not_before: Timestamp,
     ) -> Result<(), StoreError> {
+        self.put_off(sql::PUBLISH_LATER, lease, key, not_before).await
+    }
+
+    /// Puts one surface off that GitHub refuses: something urgent may go out earlier.
+    pub async fn publish_unless_urgent(
+        &self,
+        lease: &PublishLease,
+        key: &SurfaceKey,
+        not_before: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.put_off(sql::PUBLISH_UNLESS_URGENT, lease, key, not_before).await
+    }
+
+    async fn put_off(
+        &self,
+        statement: &'static str,
+        lease: &PublishLease,
+        key: &SurfaceKey,
+        not_before: Timestamp,
+    ) -> Result<(), StoreError> {
         let mut tx = self.pools.begin().await?;
         still_ours(&mut tx, lease).await?;
-        sqlx::query(sql::PUBLISH_LATER)
+        sqlx::query(statement)
             .bind(lease.owner.to_string())
             .bind(row::text(&key.to_string()))
             .bind(not_before.0)

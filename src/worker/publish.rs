@@ -29,8 +29,15 @@ use crate::worker::trouble::in_log;
 /// How long the surfaces of one owner are published by one loop alone.
 pub const LEASE: Duration = Duration::from_secs(120);
 
-/// A surface that GitHub refuses this often is given up until something changes.
+/// An answer to a comment that GitHub refuses this often is given up.
 const TRIES: u32 = 6;
+
+/// The longest pause after a refusal; GitHub's mind can be changed by an owner at any time.
+const RARELY: Duration = Duration::from_secs(3600);
+
+/// What GitHub does not know after so many tries, which is three days, is gone: the repository was deleted, or the
+/// commit, or the App was removed.
+const LONG_GONE: u32 = 84;
 
 /// After the first error of our own, or one that concerns all surfaces of an owner; then twice as long each time.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -57,8 +64,7 @@ pub async fn publish(worker: &Worker, publishing: Publishing) -> anyhow::Result<
 
 type Lease = crate::store::surface::PublishLease;
 
-/// Nothing of an owner could be published. What GitHub refuses this often (a repository that the App may not see) is
-/// given up like a single surface.
+/// Nothing of an owner could be published.
 async fn put_off(
     worker: &Worker,
     owner: &Owner,
@@ -66,23 +72,63 @@ async fn put_off(
     rows: &[Surface],
     error: &anyhow::Error,
 ) -> anyhow::Result<()> {
-    tracing::warn!(owner = %owner, error = %in_log(error), "nothing of it could be published now");
     let github = error.downcast_ref::<GithubError>();
+    if github.is_none_or(|error| rows.iter().any(|row| is_said(error, row.tries))) {
+        tracing::warn!(owner = %owner, error = %in_log(error), "nothing of it could be published now");
+    }
     for row in rows {
-        let later = match github {
-            Some(GithubError::RateLimited { until, .. }) => *until,
-            Some(GithubError::NotFound { .. } | GithubError::Refused { .. } | GithubError::Unexpected { .. })
-                if row.tries >= TRIES =>
-            {
-                tracing::error!(owner = %owner, surface = %row.key, "given up until something changes");
-                settle(worker, lease, row, row.github_id, None).await?;
-                continue;
+        match github {
+            Some(error) => refused(worker, lease, row, error, is_long_gone(error, row.tries)).await?,
+            None => {
+                let later = worker.now().plus(longer(row.tries));
+                worker.store().publish_later(lease, &row.key, later).await?;
             }
-            Some(_) | None => worker.now().plus(longer(row.tries)),
-        };
-        worker.store().publish_later(lease, &row.key, later).await?;
+        }
     }
     Ok(())
+}
+
+/// What becomes of a surface that GitHub did not take: a check that somebody waits for is never given up, as long as
+/// there is something that it is about.
+async fn refused(
+    worker: &Worker,
+    lease: &Lease,
+    row: &Surface,
+    error: &GithubError,
+    is_over: bool,
+) -> anyhow::Result<()> {
+    let store = worker.store();
+    match error {
+        GithubError::RateLimited { until, .. } => store.publish_later(lease, &row.key, *until).await?,
+        GithubError::Transient { .. } => {
+            let later = worker.now().plus(pause(row.tries));
+            store.publish_later(lease, &row.key, later).await?;
+        }
+        GithubError::NotFound { .. } | GithubError::Refused { .. } | GithubError::Unexpected { .. } if is_over => {
+            tracing::info!(surface = %row.key, detail = %error.detail(), "given up: what this belongs to is gone");
+            settle(worker, lease, row, row.github_id, None).await?;
+        }
+        GithubError::NotFound { .. } | GithubError::Refused { .. } | GithubError::Unexpected { .. } => {
+            let later = worker.now().plus(rarely(row.tries));
+            store.publish_unless_urgent(lease, &row.key, later).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the log says it: of what is tried for days, the first time and then once an hour.
+fn is_said(error: &GithubError, tries: u32) -> bool {
+    match error {
+        GithubError::RateLimited { .. } | GithubError::Transient { .. } => true,
+        GithubError::NotFound { .. } | GithubError::Refused { .. } | GithubError::Unexpected { .. } => {
+            tries == 0 || rarely(tries) == RARELY
+        }
+    }
+}
+
+/// Nobody knows it any more (404), or nothing can be made for it (422, of an unknown commit).
+fn is_long_gone(error: &GithubError, tries: u32) -> bool {
+    tries >= LONG_GONE && matches!(error.detail().status, Some(404 | 410 | 422))
 }
 
 async fn of_pull(worker: &Worker, pull: PullId, lease: &Lease, rows: &[Surface]) -> anyhow::Result<()> {
@@ -369,27 +415,17 @@ async fn sent(
         }
         Err(error) => error,
     };
-    let later = match &error {
-        GithubError::NotFound { detail }
-            if row.tries >= GONE && is_for_a_comment(&row.key) && detail.route.starts_with(IN_A_REPOSITORY) =>
-        {
-            tracing::info!(surface = %row.key, %detail, "what this belongs to is gone");
-            settle(worker, lease, row, row.github_id, Some(digest.to_owned())).await?;
-            return Ok(Sent::NotYet);
-        }
-        GithubError::RateLimited { until, .. } => *until,
-        GithubError::Transient { .. } => worker.now().plus(pause(row.tries)),
-        GithubError::NotFound { .. } | GithubError::Refused { .. } | GithubError::Unexpected { .. } => {
-            if row.tries >= TRIES {
-                tracing::error!(surface = %row.key, detail = %error.detail(), "given up until something changes");
-                settle(worker, lease, row, row.github_id, None).await?;
-                return Ok(Sent::NotYet);
-            }
-            worker.now().plus(pause(row.tries))
-        }
+    if is_said(&error, row.tries) {
+        tracing::warn!(surface = %row.key, detail = %error.detail(), "could not be published now");
+    }
+    let is_over = match is_for_a_comment(&row.key) && error.detail().route.starts_with(IN_A_REPOSITORY) {
+        true => match &error {
+            GithubError::NotFound { .. } => row.tries >= GONE,
+            _ => row.tries >= TRIES,
+        },
+        false => is_long_gone(&error, row.tries),
     };
-    tracing::warn!(surface = %row.key, detail = %error.detail(), "could not be published now");
-    worker.store().publish_later(lease, &row.key, later).await?;
+    refused(worker, lease, row, &error, is_over).await?;
     Ok(Sent::NotYet)
 }
 
@@ -409,6 +445,11 @@ fn is_for_a_comment(key: &SurfaceKey) -> bool {
 
 fn pause(tries: u32) -> Duration {
     Duration::from_secs(1 << tries.min(6))
+}
+
+/// 1 s, 2 s, 4 s … an hour.
+fn rarely(tries: u32) -> Duration {
+    Duration::from_secs(1 << tries.min(12)).min(RARELY)
 }
 
 /// Up to five minutes and a little.
@@ -455,6 +496,21 @@ pub fn read_mark(mark: &str) -> Option<(PullNumber, RunId, StackName)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_tried_for_three_days_and_said_once_an_hour() {
+        let all: u64 = (0..LONG_GONE).map(|tries| rarely(tries).as_secs()).sum();
+        let days = 3 * 24 * 3600;
+        assert!((days..days + 2 * 3600).contains(&all), "{all} s");
+        let error = GithubError::unsaid("no");
+        let said = (0..LONG_GONE).filter(|tries| is_said(&error, *tries)).count();
+        assert!(said <= 74, "{said} lines in three days");
+        assert!(is_said(&error, 0) && !is_said(&error, 1) && is_said(&error, LONG_GONE));
+        assert!(
+            !is_long_gone(&error, LONG_GONE),
+            "a refusal says nothing about what is there"
+        );
+    }
 
     #[test]
     fn a_mark_names_its_stack_and_nothing_else_does() {

@@ -269,8 +269,8 @@ async fn a_repository_that_the_app_cannot_see_is_given_up() {
         .expect("the store answers")
         .is_quiet()
     {
-        assert!(looked() < 60, "it is tried for ever");
-        world.pass(Duration::from_secs(30));
+        assert!(looked() < 120, "it is tried for ever");
+        world.pass(Duration::from_secs(3600));
         tokio::select! {
             () = woken.wait() => {}
             () = tokio::time::sleep(Duration::from_millis(50)) => {}
@@ -308,5 +308,64 @@ async fn an_app_that_was_installed_anew_goes_on() {
     assert_eq!(pull.checks().await, "success success action_required");
     assert!(pull.status().await.contains("example.info"));
     assert!(pull.apply().await.contains("1 of 1 applied"), "{}", pull.reply().await);
+    world.end().await;
+}
+
+/// Waits until it holds, looking again and again.
+async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let began = std::time::Instant::now();
+    while !holds().await {
+        assert!(began.elapsed() < Duration::from_secs(120), "not true in time: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_that_github_refuses_for_hours_comes_once_it_is_taken() {
+    let world = World::new().await;
+    // The App's owner has not yet accepted the permission.
+    world
+        .sim
+        .faults()
+        .next(u32::MAX, "POST", "/check-runs", Trouble::Status(403));
+    let pull = world
+        .open("dns", &[("dns/main.tf", &module("example.org", None))])
+        .await;
+    let names = [
+        "lockkeeper/plan",
+        "lockkeeper/policy",
+        "lockkeeper/apply",
+        "lockkeeper: dns",
+    ];
+    // How often each of the four was refused at least.
+    let refused = || {
+        let sent = world.sim.requests();
+        let tries = |name: &&str| sent.iter().filter(|sent| sent.request["name"] == **name).count();
+        names.iter().map(tries).min().unwrap_or_default()
+    };
+    let planned = async || {
+        let shown = world.sim.pull(REPO, pull.number).await.expect("the pull request");
+        let said = shown.comments_by("lockkeeper[bot]").into_iter();
+        said.map(|comment| comment.body.as_str())
+            .any(|body| body.contains("+1 ~0 -0"))
+    };
+    // Before the clock is moved: a job whose lease is over is begun again.
+    until("it is planned", planned).await;
+    for round in 1..=10 {
+        world.pass(Duration::from_secs(3600));
+        until("all are tried again", async || refused() >= round).await;
+    }
+    let at_rest = async || {
+        let now = world.worker.now();
+        let quiet = world.worker.store().quiet(now).await.expect("the store answers");
+        // Further than any publisher's lease.
+        let soon = now.plus(2 * lockkeeper::worker::publish::LEASE);
+        quiet.next_timer.is_some_and(|timer| timer > soon)
+    };
+    until("they wait", at_rest).await;
+    world.sim.faults().clear();
+    world.pass(Duration::from_secs(3600));
+    assert_eq!(pull.checks().await, "success success action_required");
+    assert_eq!(pull.stack_check("dns").await.conclusion.as_deref(), Some("success"));
     world.end().await;
 }
