@@ -29,6 +29,15 @@ const MOST_EACH: u64 = 512 << 20;
 /// Writing is mostly waiting for the kernel; more threads than this gain nothing.
 const MOST_THREADS: usize = 4;
 
+/// Within the folder of a run, and within that one.
+const WHOLE: &str = "checkout";
+const FILES: &str = "tree";
+
+/// Where the files of a checkout in this folder are, once it was made.
+pub fn files_at(run_dir: &Path) -> PathBuf {
+    run_dir.join(WHOLE).join(FILES)
+}
+
 impl Mirror {
     /// The checkout of `tree` below `run_dir`: made when it is not there, left as it is when it is whole.
     ///
@@ -37,8 +46,8 @@ impl Mirror {
     /// machine last started is made again: after a loss of power its files may be empty.
     pub async fn checkout(&self, run_dir: &Path, tree: &TreeSha) -> Result<PathBuf, GitError> {
         let _turn = self.gate.laying.lock().await;
-        let whole = run_dir.join("checkout");
-        let files = whole.join("tree");
+        let whole = run_dir.join(WHOLE);
+        let files = files_at(run_dir);
         let mark = format!("{tree} {}\n", this_boot().await);
         if tokio::fs::read_to_string(whole.join("of"))
             .await
@@ -68,7 +77,7 @@ impl Mirror {
     }
 
     async fn lay_out(&self, new: &Path, entries: &Arc<Vec<RawEntry>>, mark: String) -> Result<(), GitError> {
-        let root = new.join("tree");
+        let root = new.join(FILES);
         let (at, all) = (root.clone(), entries.clone());
         let folders = blocking_unfit(move || make_folders(&at, &all)).await?;
 

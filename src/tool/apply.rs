@@ -124,7 +124,10 @@ pub fn adopt(site: &Site, at: &StackAt<'_>, hidden: Secrets) -> Result<Adopted, 
                 _ => Ok(Adopted::NotStarted),
             }
         }
-        Found::Gone => Ok(Adopted::Lost),
+        Found::Gone => {
+            unit::forget(at).map_err(ToolError::io("remove an order"))?;
+            Ok(Adopted::Lost)
+        }
     }
 }
 
@@ -138,20 +141,11 @@ impl Applying {
             Err(cause) => Err(ToolError::Process { step, cause }),
         }
     }
-
-    /// The file that the tool's output goes to, as it is: not redacted.
-    pub fn log(&self) -> PathBuf {
-        self.running.stdout()
-    }
-
-    /// Asks the tool to stop after what it is doing now. For an operator; nothing of ours does it.
-    pub fn interrupt(&self) {
-        self.running.interrupt();
-    }
 }
 
 fn ended_as(site: &Site, at: &StackAt<'_>, ended: Ended, hidden: &Secrets) -> Result<Applied, ToolError> {
     let exit = ended.exit;
+    unit::forget(at).map_err(ToolError::io("remove an order"))?;
     let mut secrets = site.secrets();
     secrets.add_bytes(&hidden.to_bytes());
     let redactor = redactor_for(site, at, &secrets);
@@ -170,13 +164,18 @@ fn ended_as(site: &Site, at: &StackAt<'_>, ended: Ended, hidden: &Secrets) -> Re
         )),
         Err(why) => return Err(why),
     };
-    unit::forget(at).map_err(ToolError::io("remove an order"))?;
     if keep_errored_state(site, at)? {
         // What was made is in no state: a second apply would make it again.
         return Err(ToolError::Lost(Step::Apply));
     }
-    beneath::remove(&at.attempt, Path::new(PLAN)).map_err(ToolError::io("remove the plan file"))?;
+    forget_plan(&at.attempt)?;
     Ok(applied)
+}
+
+/// Removes the plan file of an attempt's apply: it holds every value in the clear, and once the apply has ended, was
+/// never begun or is given up, nobody reads it.
+pub fn forget_plan(attempt: &Path) -> Result<(), ToolError> {
+    beneath::remove(attempt, Path::new(PLAN)).map_err(ToolError::io("remove the plan file"))
 }
 
 /// A state that could not be saved is the only record of what was made: it leaves the tree and the run, which are

@@ -2,10 +2,10 @@
 
 use crate::domain::event::Event;
 use crate::domain::graph::{Because, Edge};
-use crate::domain::ids::{Attempt, PullId, RunId, StackName, StackRunId};
+use crate::domain::ids::{Attempt, PullId, RunId, StackName, StackRunId, TreeSha};
 use crate::domain::plan::PlanSummary;
 use crate::domain::pull::{PullNow, PullState};
-use crate::domain::run::{Discovery, Run, StackEvent, StackRun, StackState};
+use crate::domain::run::{Discovery, Found as DiscoveryFound, Run, StackEvent, StackRun, StackState};
 use crate::domain::state::State;
 use crate::git::fetch::Want;
 use crate::git::stack_tree::StackTree;
@@ -45,13 +45,17 @@ pub async fn apply(worker: &Worker, pull: PullId, at: &StackRunId, claimed: &Cla
     let turn = worker.inner.turns.of(at.clone());
     let _one = turn.lock().await;
     let state = worker.store().peek(pull).await?;
-    let event = match prepared(worker, &state, at, attempt).await {
+    let event = match prepared(worker, &state, at, attempt) {
         Ok(ready) => match carried_out(worker, &ready, claimed).await {
             Ok(event) => event,
             Err(error) => after_an_error(worker, at, claimed, error)?,
         },
         Err(error) => after_an_error(worker, at, claimed, error)?,
     };
+    let folder = place::attempt_dir(worker, at.run, &at.stack, attempt);
+    if let Err(error) = crate::tool::apply::forget_plan(&folder) {
+        tracing::warn!(stack = %at.stack, error = ?error, "the plan file of an apply could not be removed");
+    }
     // What a lost one left may be all that tells what it did.
     if !matches!(event, StackEvent::ApplyLost) {
         leftover::clear_apply(worker, at.run, &at.stack).await;
@@ -90,39 +94,29 @@ fn after_an_error(
     }
 }
 
-/// Everything an apply needs, the same before and after a restart.
+/// What an apply is known by, the same before and after a restart. Neither GitHub nor git is asked for it: the end of
+/// an apply is on disk, whatever became of its repository.
 struct Ready<'a> {
     state: &'a State,
     run: &'a Run,
+    found: &'a DiscoveryFound,
     stack_run: &'a StackRun,
-    repository: Repository,
     tree: StackTree,
     at: StackAt<'a>,
     attempt: Attempt,
 }
 
-async fn prepared<'a>(
-    worker: &Worker,
-    state: &'a State,
-    at: &StackRunId,
-    attempt: Attempt,
-) -> Result<Ready<'a>, PlanError> {
+fn prepared<'a>(worker: &Worker, state: &'a State, at: &StackRunId, attempt: Attempt) -> Result<Ready<'a>, PlanError> {
     let gone = || PlanError::Ours(anyhow::anyhow!("run {} is gone from the state", at.run));
     let run = state.runs.get(&at.run).ok_or_else(gone)?;
     let stack_run = run.stacks.get(&at.stack).ok_or_else(gone)?;
     let Discovery::Done(found) = &run.discovery else {
         return Err(gone());
     };
-    let repository = worker.repository(state.id.repo).await?;
-    let on = match &stack_run.state {
-        StackState::Applying { plan, .. } | StackState::Lost { plan, .. } => plan.on.as_ref(),
-        _ => None,
+    let checkout = match planned_on(stack_run) {
+        Some(tree) => place::checkout_on_at(worker, run.id, tree),
+        None => place::checkout_at(worker, run.id, stack_run.aim),
     };
-    let checkout = match on {
-        Some(on) => place::checkout_on(worker, &repository, run.id, &on.tree).await?,
-        None => place::checkout(worker, &repository, run.id, found, stack_run.aim).await?,
-    };
-    let stop = tokio_util::sync::CancellationToken::new();
     let attempting = Attempting {
         repo: state.id.repo,
         author: plan::author(state),
@@ -132,16 +126,16 @@ async fn prepared<'a>(
         aim: stack_run.aim,
         stack: &stack_run.stack,
         attempt,
-        checkout,
-        stop,
+        checkout: place::checkout_at(worker, run.id, stack_run.aim),
+        stop: tokio_util::sync::CancellationToken::new(),
     };
     let tree = place::tree(worker, &attempting.checkout, run.id, &stack_run.stack);
     let at = attempting.at(worker, &tree);
     Ok(Ready {
         state,
         run,
+        found,
         stack_run,
-        repository,
         tree,
         at,
         attempt,
@@ -174,6 +168,14 @@ async fn carried_out(worker: &Worker, ready: &Ready<'_>, claimed: &Claimed) -> R
 }
 
 /// What must be hidden in all that the tool says, whoever began it.
+/// The tree that its plan was made on, where that is not the run's own any more.
+fn planned_on(stack_run: &StackRun) -> Option<&TreeSha> {
+    match &stack_run.state {
+        StackState::Applying { plan, .. } | StackState::Lost { plan, .. } => plan.on.as_ref().map(|on| &on.tree),
+        _ => None,
+    }
+}
+
 async fn hidden(worker: &Worker, ready: &Ready<'_>) -> Result<Secrets, PlanError> {
     let mut hidden = Secrets::default();
     if let StackState::Applying { plan, .. } | StackState::Lost { plan, .. } = &ready.stack_run.state {
@@ -193,6 +195,7 @@ fn no(why: impl Into<String>) -> StackEvent {
 async fn leave(
     worker: &Worker,
     ready: &Ready<'_>,
+    repository: &Repository,
     claimed: &Claimed,
 ) -> Result<Result<Warranted, StackEvent>, PlanError> {
     let warranted = match worker
@@ -204,19 +207,15 @@ async fn leave(
         Ok(warranted) => warranted,
         Err(why) => return Ok(Err(no(why.to_string()))),
     };
-    let pull = ready
-        .repository
-        .github
-        .pull(&ready.repository.name, ready.state.id.number)
-        .await?;
+    let pull = repository.github.pull(&repository.name, ready.state.id.number).await?;
     if let Some(why) = objection(&pull, ready.run, &warranted.plan) {
         return Ok(Err(no(why)));
     }
-    if let Some(refusal) = target::refused(&ready.repository, &pull, &ready.run.base_ref).await? {
+    if let Some(refusal) = target::refused(repository, &pull, &ready.run.base_ref).await? {
         let next = refusal.next.trim_end_matches('.');
         return Ok(Err(no(format!("{} {next}", refusal.why))));
     }
-    Ok(match base_moved(ready, &warranted.plan).await? {
+    Ok(match base_moved(ready, repository, &warranted.plan).await? {
         Some(event) => Err(event),
         None => Ok(warranted),
     })
@@ -244,11 +243,12 @@ fn objection(pull: &PullNow, run: &Run, plan: &PlanSummary) -> Option<&'static s
 }
 
 /// The base may have moved since the ticket, or before it where nobody asked.
-async fn base_moved(ready: &Ready<'_>, plan: &PlanSummary) -> Result<Option<StackEvent>, PlanError> {
-    let run = ready.run;
-    let Discovery::Done(found) = &run.discovery else {
-        return Ok(Some(no("its run is gone")));
-    };
+async fn base_moved(
+    ready: &Ready<'_>,
+    repository: &Repository,
+    plan: &PlanSummary,
+) -> Result<Option<StackEvent>, PlanError> {
+    let (run, found) = (ready.run, ready.found);
     if ready.stack_run.goes() {
         let why = || {
             format!(
@@ -256,10 +256,10 @@ async fn base_moved(ready: &Ready<'_>, plan: &PlanSummary) -> Result<Option<Stac
                 run.base_ref
             )
         };
-        return Ok(base_has_moved(ready).await?.then(|| no(why())));
+        return Ok(base_has_moved(ready, repository).await?.then(|| no(why())));
     }
     let planned_on = moved::base_of(plan.on.as_ref(), found);
-    let (_, moved) = moved::since(&ready.repository, run, found, ready.stack_run, planned_on).await?;
+    let (_, moved) = moved::since(repository, run, found, ready.stack_run, planned_on).await?;
     Ok(match moved {
         Moved::No => None,
         Moved::Reads(path) => {
@@ -272,20 +272,13 @@ async fn base_moved(ready: &Ready<'_>, plan: &PlanSummary) -> Result<Option<Stac
 }
 
 /// Between the ticket and the act a stack that reads what goes, or has its state now, may have been merged.
-async fn base_has_moved(ready: &Ready<'_>) -> Result<bool, PlanError> {
-    let Discovery::Done(found) = &ready.run.discovery else {
-        return Ok(true);
-    };
+async fn base_has_moved(ready: &Ready<'_>, repository: &Repository) -> Result<bool, PlanError> {
+    let base = &ready.found.base;
     let branch = Want::Branch(ready.run.base_ref.clone());
-    let fetched = ready.repository.fetch(std::slice::from_ref(&branch)).await?;
+    let fetched = repository.fetch(std::slice::from_ref(&branch)).await?;
     match fetched.tips.get(&branch) {
-        Some(tip) if *tip == found.base => Ok(false),
-        Some(tip) => Ok(!ready
-            .repository
-            .mirror
-            .changed_paths(&found.base, tip)
-            .await?
-            .is_empty()),
+        Some(tip) if tip == base => Ok(false),
+        Some(tip) => Ok(!repository.mirror.changed_paths(base, tip).await?.is_empty()),
         None => Ok(true),
     }
 }
@@ -295,16 +288,21 @@ async fn begin(
     ready: &Ready<'_>,
     claimed: &Claimed,
 ) -> Result<Result<Applied, StackEvent>, PlanError> {
-    let warranted = match leave(worker, ready, claimed).await? {
+    let repository = worker.repository(ready.state.id.repo).await?;
+    let warranted = match leave(worker, ready, &repository, claimed).await? {
         Ok(warranted) => warranted,
         Err(event) => return Ok(Err(event)),
+    };
+    match planned_on(ready.stack_run) {
+        Some(tree) => place::checkout_on(worker, &repository, ready.run.id, tree).await?,
+        None => place::checkout(worker, &repository, ready.run.id, ready.found, ready.stack_run.aim).await?,
     };
     let site = worker.site();
     leftover::end_earlier(worker, ready.run.id, &ready.at.stack.name).await?;
     // Back to the commit, then exactly what the plan made: nothing that another step left may reach the apply.
     ready.tree.lay().await?;
     place::fresh_scratch(&ready.at).await?;
-    let token = plan::module_token(worker, &ready.repository, plan::author(ready.state), ready.at.stack).await?;
+    let token = plan::module_token(worker, &repository, plan::author(ready.state), ready.at.stack).await?;
     let key = shelf::of(ready.run.id, &ready.at.stack.name, warranted.plan.attempt);
     let beside = shelf::get::<Beside>(worker, ArtifactKind::Beside, &key).await?;
     let at = StackAt {

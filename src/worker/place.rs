@@ -52,6 +52,18 @@ pub fn attempt_dir(worker: &Worker, run: RunId, stack: &StackName, attempt: Atte
     stack_dir(worker, run, stack).join(format!("attempt-{attempt}"))
 }
 
+/// Where the run's checkout for this aim is, or will be.
+pub fn checkout_at(worker: &Worker, run: RunId, aim: Aim) -> PathBuf {
+    crate::git::checkout::files_at(&checkout_dir(worker, run, aim))
+}
+
+fn checkout_dir(worker: &Worker, run: RunId, aim: Aim) -> PathBuf {
+    run_dir(worker, run).join(match aim {
+        Aim::Change => "checkout",
+        Aim::Destroy => "base",
+    })
+}
+
 /// The run's checkout for this aim, made if it is not there: what goes is described by base alone.
 pub async fn checkout(
     worker: &Worker,
@@ -60,16 +72,13 @@ pub async fn checkout(
     found: &Found,
     aim: Aim,
 ) -> Result<PathBuf, GitError> {
-    let (folder, tree) = match aim {
-        Aim::Change => ("checkout", found.tree.clone()),
-        Aim::Destroy => ("base", repository.mirror.tree_of(&found.base).await?),
+    let tree = match aim {
+        Aim::Change => found.tree.clone(),
+        Aim::Destroy => repository.mirror.tree_of(&found.base).await?,
     };
     let gate = worker.inner.checkouts.of(run);
     let _turn = gate.lock().await;
-    repository
-        .mirror
-        .checkout(&run_dir(worker, run).join(folder), &tree)
-        .await
+    repository.mirror.checkout(&checkout_dir(worker, run, aim), &tree).await
 }
 
 /// The checkout of a plan that was made on another base than its run.
@@ -81,11 +90,16 @@ pub async fn checkout_on(
 ) -> Result<PathBuf, GitError> {
     let gate = worker.inner.checkouts.of(run);
     let _turn = gate.lock().await;
-    let folder = format!("checkout-{tree}");
-    repository
-        .mirror
-        .checkout(&run_dir(worker, run).join(folder), tree)
-        .await
+    repository.mirror.checkout(&checkout_on_dir(worker, run, tree), tree).await
+}
+
+/// Where that one is, or will be.
+pub fn checkout_on_at(worker: &Worker, run: RunId, tree: &TreeSha) -> PathBuf {
+    crate::git::checkout::files_at(&checkout_on_dir(worker, run, tree))
+}
+
+fn checkout_on_dir(worker: &Worker, run: RunId, tree: &TreeSha) -> PathBuf {
+    run_dir(worker, run).join(format!("checkout-{tree}"))
 }
 
 /// A stack's own tree over the run's checkout.

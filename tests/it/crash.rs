@@ -2,8 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use lockkeeper::domain::ids::{PullId, PullNumber, RepoId, StackName};
+use lockkeeper::domain::run::StackState;
 use lockkeeper::sim::faults::Trouble;
 use lockkeeper::sim::merge::Method;
+use lockkeeper::store::Store;
+use lockkeeper::store::data_dir::DataDir;
 use rustix::process::{Pid, Signal};
 
 use crate::served::{REPO, Served};
@@ -244,13 +248,13 @@ async fn an_apply_goes_on_without_the_server_and_is_recorded() {
                 world.sim.faults().next(u32::MAX, "*", "/", Trouble::Html(502));
                 world.start(None).await;
                 world
-                    .until("the new server has looked for the apply", async || {
+                    .until("the new server has found the apply", async || {
                         let log = world.log();
-                        let looked = log
+                        let found = log
                             .rsplit("--- start")
                             .next()
-                            .is_some_and(|log| log.contains("is tried again"));
-                        looked.then_some(()).ok_or_else(|| "it has not".to_owned())
+                            .is_some_and(|log| log.contains("following an apply"));
+                        found.then_some(()).ok_or_else(|| "it has not".to_owned())
                     })
                     .await;
                 world.let_go("hold-apply");
@@ -432,6 +436,10 @@ async fn an_apply_whose_supervisor_died_is_lost_and_keeps_its_lock() {
     let status = world.status(pull).await;
     assert!(status.contains("/unlock network"), "{status}");
     world.let_go("hold-apply");
+    // It holds every value in the clear, and nobody reads it any more.
+    let mut left = crate::attack::all_below(&world.data().join("runs"));
+    left.retain(|path| path.ends_with("apply.bin"));
+    assert!(left.is_empty(), "{left:?}");
 
     // A restart does not make it less lost, closing does not end its lock, and nobody else gets past it.
     world.kill().await;
@@ -484,6 +492,40 @@ async fn a_supervisor_that_dies_as_it_starts_leaves_a_lost_apply() {
     let reply = world.reply(pull).await;
     assert!(reply.contains("Nobody knows"), "{reply}");
     assert_eq!(world.applied(), applied);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_apply_is_recorded_though_its_repository_is_out_of_sight() {
+    let mut world = world().await;
+    world.start(None).await;
+    let pull = world.applying("unseen").await;
+    world.kill().await;
+    let (repo, _) = world.sim.ids(REPO).await.expect("ids");
+    world.sim.uninstall("acme").await;
+    world.start(None).await;
+    world.let_go("hold-apply");
+    world.no_tool_runs().await;
+    world
+        .until("no job waits or runs", async || {
+            let left = world
+                .queues(&["jobs_running", "tool_jobs_due", "jobs_later", "mail_unread"])
+                .await;
+            (left == 0).then_some(()).ok_or(format!("{left} are left"))
+        })
+        .await;
+    world.kill().await;
+
+    let data = DataDir::lock(&world.data()).expect("no server has it");
+    let store = Store::open(&data.database_url(), &data).await.expect("a store");
+    let pull = PullId {
+        repo: RepoId(i64::try_from(repo).expect("a number")),
+        number: PullNumber(i64::try_from(pull).expect("a number")),
+    };
+    let state = store.peek(pull).await.expect("a state");
+    let stacks = &state.current().expect("a run").stacks;
+    let network = &stacks[&StackName::parse("network").expect("a name")];
+    assert!(matches!(network.state, StackState::Applied(_)), "{:?}", network.state);
+    world.applied_once("unseen", &["network"]);
 }
 
 /// A stack whose end leaves a line outside, and waits as long as `hold-apply` is there.

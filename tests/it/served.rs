@@ -216,6 +216,20 @@ impl Served {
         }
     }
 
+    /// How much is left in these queues, by the metrics: `lockkeeper_queue{what="mail_unread"} 0`.
+    pub async fn queues(&self, names: &[&str]) -> i64 {
+        let url = format!("http://{}/metrics", self.metrics);
+        let answer = self.http.get(&url).send().await.expect("an answer");
+        let text = answer.text().await.expect("a text");
+        let of = |name: &&str| {
+            let what = format!("what=\"{name}\"}} ");
+            let line = text.lines().find_map(|line| line.split_once(what.as_str()));
+            let (_, count) = line.unwrap_or_else(|| panic!("no queue {name} in {text}"));
+            count.parse::<i64>().expect("a number")
+        };
+        names.iter().map(of).sum()
+    }
+
     /// Waits until it holds, looking again and again; the last reason is told where it never does.
     pub async fn until<F, Fut>(&self, what: &str, holds: F)
     where
