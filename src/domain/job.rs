@@ -22,6 +22,8 @@ pub enum Work {
     Apply(StackRunId),
     /// Comes back as `Event::Look`.
     Wake,
+    /// The same, once GitHub shows the pull request: something was decided that could not be seen.
+    See,
 }
 
 /// Which permits a job needs: fifty queued plans must not starve the light ones.
@@ -43,7 +45,7 @@ pub enum Repeat {
 impl Work {
     pub fn repeat(&self) -> Repeat {
         match self {
-            Work::Discover(_) | Work::Plan(_) | Work::Wake => Repeat::Freely,
+            Work::Discover(_) | Work::Plan(_) | Work::Wake | Work::See => Repeat::Freely,
             Work::Apply(_) => Repeat::Never,
         }
     }
@@ -51,7 +53,7 @@ impl Work {
     pub fn lane(&self) -> Lane {
         match self {
             Work::Plan(_) | Work::Apply(_) => Lane::Tool,
-            Work::Discover(_) | Work::Wake => Lane::Light,
+            Work::Discover(_) | Work::Wake | Work::See => Lane::Light,
         }
     }
 
@@ -62,6 +64,7 @@ impl Work {
             Work::Plan(_) => "plan",
             Work::Apply(_) => "apply",
             Work::Wake => "wake",
+            Work::See => "see",
         }
     }
 
@@ -72,6 +75,7 @@ impl Work {
             Work::Plan(at) => format!("plan:{at}"),
             Work::Apply(at) => format!("apply:{at}"),
             Work::Wake => format!("wake:{pull}"),
+            Work::See => format!("see:{pull}"),
         }
     }
 
@@ -79,7 +83,7 @@ impl Work {
     pub fn stack(&self) -> Option<(RunId, &StackName)> {
         match self {
             Work::Plan(at) | Work::Apply(at) => Some((at.run, &at.stack)),
-            Work::Discover(_) | Work::Wake => None,
+            Work::Discover(_) | Work::Wake | Work::See => None,
         }
     }
 }

@@ -184,7 +184,7 @@ pub(super) async fn insert(db: &mut SqliteConnection, job: &Job) -> Result<(), S
     } = job;
     let is_timer = match work {
         Work::Wake => true,
-        Work::Discover(_) | Work::Plan(_) | Work::Apply(_) => false,
+        Work::Discover(_) | Work::Plan(_) | Work::Apply(_) | Work::See => false,
     };
     sqlx::query(sql::UPSERT_JOB)
         .bind(work.key(*pull))
@@ -249,7 +249,7 @@ fn claimed(id: i64, columns: Columns, length: Duration) -> Result<Claimed, Store
 /// Whether the state still names this attempt.
 async fn still_wanted(db: &mut SqliteConnection, job: &Job) -> Result<bool, StoreError> {
     let run = match &job.work {
-        Work::Apply(_) | Work::Wake => return Ok(true),
+        Work::Apply(_) | Work::Wake | Work::See => return Ok(true),
         Work::Discover(run) => *run,
         Work::Plan(at) => at.run,
     };
@@ -271,7 +271,7 @@ async fn still_wanted(db: &mut SqliteConnection, job: &Job) -> Result<bool, Stor
             Discovery::Wanted(attempt) | Discovery::Pending(attempt) => attempt == job.attempt,
             Discovery::Held | Discovery::Done(_) | Discovery::Failed(_) => false,
         }),
-        Work::Apply(_) | Work::Wake => Ok(true),
+        Work::Apply(_) | Work::Wake | Work::See => Ok(true),
     }
 }
 

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use tracing::Instrument;
 
-use crate::domain::ids::{RunId, TicketId};
-use crate::engine::answers::needs;
+use crate::domain::event::Event;
+use crate::domain::ids::{Attempt, PullId, RunId, TicketId};
+use crate::domain::job::{Job, Work};
+use crate::domain::state::State;
+use crate::engine::answers::{Answer, Answers, needs};
 use crate::engine::{self, Mint};
 use crate::store::deciding::{Decided, Then};
 use crate::store::error::StoreError;
-use crate::store::mailbox::Mail;
+use crate::store::mailbox::{Mail, MailId};
 use crate::worker::Worker;
 use crate::worker::gather::{self, Patience};
 
@@ -18,6 +21,9 @@ const TURNS: usize = 3;
 
 /// How often a GitHub that refuses or says what cannot be read is asked again before the answer is unknown.
 const PATIENT: u32 = 5;
+
+/// Before what could not be seen is looked for, the first time.
+const UNSEEN: Duration = Duration::from_secs(60);
 
 /// Longer than any gathering: GitHub may be asked for half a minute whether it has worked out mergeability.
 pub const LEASE: Duration = Duration::from_secs(180);
@@ -69,7 +75,8 @@ async fn turn(worker: &Worker, mail: Mail) -> anyhow::Result<()> {
             run: RunId(uuid::Uuid::now_v7()),
             ticket: TicketId(uuid::Uuid::now_v7()),
         };
-        let step = engine::decide(&before, &answers, &events, mint);
+        let mut step = engine::decide(&before, &answers, &events, mint);
+        step.jobs.extend(unseen(&before, &answers, &events, mint));
         for remark in &step.remarks {
             tracing::debug!(pull.number = %mail.pull.number, "{remark}");
         }
@@ -103,15 +110,34 @@ async fn turn(worker: &Worker, mail: Mail) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What happened is read although GitHub did not say how the pull request looks: it is looked for later, or a push
+/// would wait for the next sweep.
+fn unseen(state: &State, answers: &Answers, events: &[Event], mint: Mint) -> Option<Job> {
+    let asked_in_vain = matches!(answers.pull, Answer::Unknown(_)) || needs(state, answers, events).pull;
+    asked_in_vain.then(|| Job {
+        pull: state.id,
+        not_before: mint.now.plus(UNSEEN),
+        attempt: Attempt::FIRST,
+        work: Work::See,
+    })
+}
+
+/// Looks again, once GitHub shows the pull request.
+pub async fn see(worker: &Worker, pull: PullId) -> anyhow::Result<Event> {
+    let repository = worker.repository(pull.repo).await?;
+    repository.github.pull(&repository.name, pull.number).await?;
+    Ok(Event::Look)
+}
+
 /// 2 s, 4 s … 256 s.
 fn pause(tries: u32) -> Duration {
     Duration::from_secs(2 << tries.min(7))
 }
 
 /// All that is waiting, but at most one command: a ticket is granted on what the one before it left.
-fn one_command(mail: &Mail) -> Vec<(crate::store::mailbox::MailId, crate::domain::event::Event)> {
+fn one_command(mail: &Mail) -> Vec<(MailId, Event)> {
     let mut commands = 0;
-    let is_command = |event: &crate::domain::event::Event| matches!(event, crate::domain::event::Event::Command { .. });
+    let is_command = |event: &Event| matches!(event, Event::Command { .. });
     mail.events
         .iter()
         .take_while(|(_, event)| {

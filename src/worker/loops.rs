@@ -35,6 +35,8 @@ const PUBLISHERS: usize = 4;
 const LIGHT_JOBS: usize = 4;
 /// A job that failed on our side, or took a server down with it, this often is given up.
 const TRIES: u32 = 6;
+/// A pull request that GitHub does not show is looked for so often, which is three days with pauses of up to an hour.
+const LOOKS: u32 = 84;
 const SWEEP: Duration = Duration::from_secs(3600);
 
 /// When to stop what.
@@ -171,7 +173,7 @@ async fn until_due(worker: &Worker) -> Duration {
 
 async fn job(worker: &Worker, claimed: Claimed, stop: &Stop) -> anyhow::Result<()> {
     let kind = claimed.job.work.kind();
-    if claimed.taken_before >= TRIES && claimed.job.work.repeat() == Repeat::Freely {
+    if claimed.taken_before >= tries(&claimed.job.work) && claimed.job.work.repeat() == Repeat::Freely {
         finish(
             worker,
             &claimed,
@@ -199,6 +201,7 @@ async fn work(worker: &Worker, claimed: &Claimed, stop: CancellationToken) -> an
     let job = &claimed.job;
     match &job.work {
         Work::Wake => Ok(Some(Event::Look)),
+        Work::See => decide::see(worker, job.pull).await.map(Some),
         Work::Discover(run) => discover::discover(worker, job.pull, *run, job.attempt).await.map(Some),
         Work::Plan(at) => plan::plan(worker, job.pull, at, job.attempt, stop).await.map(Some),
         Work::Apply(at) => apply::apply(worker, job.pull, at, claimed).await.map(Some),
@@ -261,7 +264,7 @@ async fn finish(
             }
         )
     };
-    let tries = claimed.taken_before.saturating_add(claimed.released_before);
+    let tried = claimed.taken_before.saturating_add(claimed.released_before);
     match outcome {
         // The server stops: the plan is made again after the start.
         Ok(Some(event)) if interrupted(&event) && stop.claiming.is_cancelled() => {
@@ -271,19 +274,32 @@ async fn finish(
             let learned = event.as_ref().map(|event| (job.pull, event));
             worker.store().finish(&claimed.lease, learned, worker.now()).await?;
         }
-        Err(error) if tries >= TRIES && job.work.repeat() == Repeat::Freely => {
+        Err(error) if tried >= tries(&job.work) && job.work.repeat() == Repeat::Freely => {
             tracing::error!(job = job.work.kind(), error = %in_log(&error), "the job failed on our side, and is given up");
             let learned = given_up(&job.work, job.attempt).map(|event| (job.pull, event));
             let learned = learned.as_ref().map(|(pull, event)| (*pull, event));
             worker.store().finish(&claimed.lease, learned, worker.now()).await?;
         }
+        // GitHub's side; the first of these was said when it was decided without.
+        Err(error) if job.work == Work::See => {
+            tracing::debug!(pull.id = %job.pull, error = %in_log(&error), "not seen yet");
+            let pause = Duration::from_secs(1 << tried.min(12)).min(SWEEP);
+            worker.store().release(&claimed.lease, worker.now().plus(pause)).await?;
+        }
         Err(error) => {
             tracing::error!(job = job.work.kind(), error = %in_log(&error), "the job failed on our side; it is tried again");
-            let pause = Duration::from_secs(1 << tries.min(6));
+            let pause = Duration::from_secs(1 << tried.min(6));
             worker.store().release(&claimed.lease, worker.now().plus(pause)).await?;
         }
     }
     Ok(())
+}
+
+fn tries(work: &Work) -> u32 {
+    match work {
+        Work::See => LOOKS,
+        Work::Discover(_) | Work::Plan(_) | Work::Apply(_) | Work::Wake => TRIES,
+    }
 }
 
 /// What a job that cannot be done here comes to: a failed check that says so, not one that never ends.
@@ -308,7 +324,7 @@ fn given_up(work: &Work, attempt: Attempt) -> Option<Event> {
                 event,
             })
         }
-        Work::Apply(_) | Work::Wake => None,
+        Work::Apply(_) | Work::Wake | Work::See => None,
     }
 }
 

@@ -269,7 +269,7 @@ async fn a_repository_that_the_app_cannot_see_is_given_up() {
         .expect("the store answers")
         .is_quiet()
     {
-        assert!(looked() < 120, "it is tried for ever");
+        assert!(looked() < 300, "it is tried for ever");
         world.pass(Duration::from_secs(3600));
         tokio::select! {
             () = woken.wait() => {}
@@ -367,5 +367,41 @@ async fn a_check_that_github_refuses_for_hours_comes_once_it_is_taken() {
     world.pass(Duration::from_secs(3600));
     assert_eq!(pull.checks().await, "success success action_required");
     assert_eq!(pull.stack_check("dns").await.conclusion.as_deref(), Some("success"));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_that_github_would_not_show_is_planned_once_it_does() {
+    let world = World::new().await;
+    let pull = world
+        .open("dns", &[("dns/main.tf", &module("example.org", None))])
+        .await;
+    assert_eq!(pull.checks().await, "success success action_required");
+    let faults = world.sim.faults();
+    faults.next(
+        u32::MAX,
+        "GET",
+        &format!("/pulls/{}", pull.number),
+        Trouble::Status(403),
+    );
+    pull.push(&[("dns/main.tf", &module("example.net", None))]).await;
+    let refused = || {
+        let sent = world.sim.requests().into_iter();
+        sent.filter(|exchange| exchange.method == "GET" && exchange.status == 403)
+            .count()
+    };
+    let waits = async || {
+        let quiet = world.worker.store().quiet(world.worker.now()).await;
+        quiet.expect("the store answers").remaining.mail_unread > 0
+    };
+    // Five times it may wait; then it is decided without.
+    while refused() < 6 || waits().await {
+        world.pass(Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    faults.clear();
+    world.pass(Duration::from_secs(3600));
+    assert_eq!(pull.checks().await, "success success action_required");
+    assert!(pull.status().await.contains("example.net"));
     world.end().await;
 }

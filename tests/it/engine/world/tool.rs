@@ -20,7 +20,7 @@ impl World {
         let number = job.pull.number.0;
         let mut writes = None;
         let event = match &job.work {
-            Work::Wake => Some(Event::Look),
+            Work::Wake | Work::See => Some(Event::Look),
             Work::Discover(run) => Some(self.discover(number, *run, job.attempt)),
             Work::Plan(at) => Some(self.stack_event(at, job.attempt, self.planned(number, at))),
             Work::Apply(at) => {
