@@ -15,6 +15,7 @@ use crate::store::error::StoreError;
 use crate::store::mailbox::{Mail, MailId};
 use crate::worker::Worker;
 use crate::worker::gather::{self, Patience};
+use crate::worker::lease;
 
 /// How often the state may need an answer that was not asked before the mailbox is put back.
 const TURNS: usize = 3;
@@ -25,7 +26,7 @@ const PATIENT: u32 = 5;
 /// Before what could not be seen is looked for, the first time.
 const UNSEEN: Duration = Duration::from_secs(60);
 
-/// Longer than any gathering: GitHub may be asked for half a minute whether it has worked out mergeability.
+/// Renewed while answers are gathered: a first fetch of a large repository takes minutes.
 pub const LEASE: Duration = Duration::from_secs(180);
 
 /// Decides on what is in a mailbox that was claimed.
@@ -45,7 +46,9 @@ async fn turn(worker: &Worker, mail: Mail) -> anyhow::Result<()> {
     for _ in 0..TURNS {
         // Gather: outside any transaction, from a state that may move on meanwhile.
         let seen = store.peek_with(mail.pull, &events).await?;
-        let answers = match gather::gather(worker, &seen, &events, patience).await {
+        let renew = || store.extend_mailbox(&mail.lease, worker.now(), LEASE);
+        let gathered = gather::gather(worker, &seen, &events, patience);
+        let answers = match lease::renewed(LEASE, renew, gathered).await {
             Ok(answers) => answers,
             Err(error) => {
                 tracing::warn!(detail = %error.detail(), "GitHub cannot be asked now; the mailbox waits");

@@ -28,6 +28,7 @@ pub mod moved;
 pub mod units;
 pub mod intake;
 pub mod gather;
+pub mod lease;
 pub mod decide;
 pub mod discover;
 pub mod place;

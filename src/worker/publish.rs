@@ -21,12 +21,13 @@ use crate::render::{self, PullView, check};
 use crate::store::artifact::ArtifactKind;
 use crate::store::surface::{CheckKind, Owner, Published, Publishing, Surface, SurfaceKey};
 use crate::worker::Worker;
+use crate::worker::lease::renewed;
 use crate::worker::link::Page;
 use crate::worker::repository::Repository;
 use crate::worker::shelf;
 use crate::worker::trouble::in_log;
 
-/// How long the surfaces of one owner are published by one loop alone.
+/// How long the surfaces of one owner are published by one loop alone; renewed while its calls go on.
 pub const LEASE: Duration = Duration::from_secs(120);
 
 /// An answer to a comment that GitHub refuses this often is given up.
@@ -49,10 +50,14 @@ const AT_A_TIME: usize = 4;
 pub async fn publish(worker: &Worker, publishing: Publishing) -> anyhow::Result<()> {
     worker.at("publish.claimed");
     let Publishing { owner, lease, rows } = publishing;
-    let result = match &owner {
-        Owner::Pull(pull) => of_pull(worker, *pull, &lease, &rows).await,
-        Owner::Commit(repo, head) => of_commit(worker, *repo, head, &lease, &rows).await,
+    let published = async {
+        match &owner {
+            Owner::Pull(pull) => of_pull(worker, *pull, &lease, &rows).await,
+            Owner::Commit(repo, head) => of_commit(worker, *repo, head, &lease, &rows).await,
+        }
     };
+    let renew = || worker.store().extend_publishing(&lease, worker.now(), LEASE);
+    let result = renewed(LEASE, renew, published).await;
     if let Err(error) = result {
         put_off(worker, &owner, &lease, &rows, &error).await?;
     }
