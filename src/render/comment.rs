@@ -20,6 +20,24 @@ const OLDER: usize = 7_000;
 /// Bytes the head of the comment may take, before the folded parts share the rest.
 const HEAD: usize = 36_000;
 
+/// What the tool said of a stack, coloured, as far as the comment could show it: a plan may be sixty times as long.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    beginning: String,
+    more_lines: usize,
+}
+
+impl Told {
+    pub fn new(text: &str) -> Self {
+        let whole = markdown::as_diff(text);
+        let (beginning, more_lines) = markdown::cut(&whole, LIMIT);
+        Told {
+            beginning: beginning.to_owned(),
+            more_lines,
+        }
+    }
+}
+
 /// The whole comment.
 pub fn comment(view: &PullView<'_>) -> String {
     let Some(run) = view.state.current() else {
@@ -213,28 +231,23 @@ fn locks(view: &PullView<'_>) -> String {
 
 /// The folded parts share what is left: each gets what it needs as long as the longest are cut first.
 fn details(view: &PullView<'_>, run: &Run, room: usize) -> String {
-    let wanted: Vec<(&StackName, &StackRun, String)> = in_order(run)
+    let nothing = Told::default();
+    let wanted: Vec<(&StackName, &StackRun, &Told)> = in_order(run)
         .into_iter()
         .filter(|(_, stack)| !matches!(stack.state, StackState::Waiting | StackState::Planning { .. }))
-        .map(|(name, stack_run)| {
-            let text = view
-                .texts
-                .get(name)
-                .map(|text| markdown::as_diff(text))
-                .unwrap_or_default();
-            (name, stack_run, text)
-        })
-        .filter(|(_, stack_run, text)| !text.is_empty() || !stack::story(stack_run).is_empty())
+        .map(|(name, stack_run)| (name, stack_run, view.texts.get(name).unwrap_or(&nothing)))
+        .filter(|(_, stack_run, told)| **told != nothing || !stack::story(stack_run).is_empty())
         .collect();
     let stories: Vec<String> = wanted.iter().map(|(_, stack_run, _)| stack::story(stack_run)).collect();
     let sizes: Vec<usize> = wanted
         .iter()
         .zip(&stories)
-        .map(|((_, _, text), story)| text.len() + story.len() + 400)
+        .map(|((_, _, told), story)| told.beginning.len() + story.len() + 400)
         .collect();
     let share = fair_share(&sizes, room);
     let mut out = String::new();
-    for ((name, stack_run, text), story) in wanted.iter().zip(&stories) {
+    for ((name, stack_run, told), story) in wanted.iter().zip(&stories) {
+        let text = &told.beginning;
         let budget = share.saturating_sub(300);
         let mut body = markdown::shortened(story.trim(), budget);
         let left = budget.saturating_sub(body.len());
@@ -242,9 +255,9 @@ fn details(view: &PullView<'_>, run: &Run, room: usize) -> String {
             if !body.is_empty() {
                 body.push_str("\n\n");
             }
-            body.push_str(&markdown::block("diff", text, left));
+            body.push_str(&markdown::block_of_more("diff", text, told.more_lines, left));
         }
-        if text.len() > left {
+        if text.len() > left || told.more_lines > 0 {
             body.push_str(match check::has_its_own(run, stack_run) {
                 true => "\nThe whole plan is on the stack's check.\n",
                 false => "\nThe whole plan is on the stack's page.\n",
@@ -284,6 +297,18 @@ fn fair_share(sizes: &[usize], room: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_long_text_the_beginning_is_kept_and_shown_as_the_whole_would_be() {
+        let text = "  + input = \"ä\"\n".repeat(200_000);
+        let told = Told::new(&text);
+        assert!(told.beginning.len() <= LIMIT, "{}", told.beginning.len());
+        let whole = markdown::as_diff(&text);
+        for most in [300, 10_000, LIMIT - 100] {
+            let shown = markdown::block_of_more("diff", &told.beginning, told.more_lines, most);
+            assert_eq!(shown, markdown::block("diff", &whole, most));
+        }
+    }
 
     #[test]
     fn short_parts_leave_their_share_to_long_ones() {

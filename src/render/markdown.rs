@@ -115,10 +115,16 @@ pub fn code(text: &str) -> String {
 
 /// Foreign text as a block of code, in a fence longer than any within it, cut at a line to at most `most` bytes.
 pub fn block(language: &str, text: &str, most: usize) -> String {
+    block_of_more(language, text, 0, most)
+}
+
+/// The same of a text that so many lines would follow.
+pub fn block_of_more(language: &str, text: &str, more: usize, most: usize) -> String {
     let text = &text.replace(turns_the_text, "\u{fffd}");
     let fence = fence(text);
     let (kept, left_out) = cut(text, most.saturating_sub(2 * fence.len() + language.len() + 80));
     let mut out = format!("{fence}{language}\n{}", kept.trim_end_matches('\n'));
+    let left_out = left_out + more;
     if left_out > 0 {
         out.push_str(&format!("\n… {left_out} more lines"));
     }

@@ -18,7 +18,7 @@ pub mod reply;
 pub struct PullView<'a> {
     pub state: &'a State,
     /// The tool's text of the plan that stands for each stack, or what an apply or a failure printed; redacted.
-    pub texts: &'a BTreeMap<StackName, String>,
+    pub texts: &'a BTreeMap<StackName, comment::Told>,
     /// The stack's run page, a signed link that ends; `None` where no public address is set.
     pub page: &'a (dyn Fn(&StackName) -> Option<String> + Sync),
 }

@@ -17,6 +17,7 @@ use crate::engine::review;
 use crate::github::Prior;
 use crate::github::comments::{CommentText, Reaction};
 use crate::github::error::GithubError;
+use crate::render::comment::Told;
 use crate::render::{self, PullView, check};
 use crate::store::artifact::ArtifactKind;
 use crate::store::surface::{CheckKind, Owner, Published, Publishing, Surface, SurfaceKey};
@@ -308,8 +309,8 @@ async fn shown(worker: &Worker, pull: PullId, run: &Run, name: &StackName) -> an
     })
 }
 
-/// The texts that the comment shows.
-async fn texts(worker: &Worker, state: &State, rows: &[Surface]) -> anyhow::Result<BTreeMap<StackName, String>> {
+/// The texts that the comment shows, one after the other: of each only what it may show is kept.
+async fn texts(worker: &Worker, state: &State, rows: &[Surface]) -> anyhow::Result<BTreeMap<StackName, Told>> {
     let mut texts = BTreeMap::new();
     let Some(run) = state
         .current()
@@ -319,7 +320,7 @@ async fn texts(worker: &Worker, state: &State, rows: &[Surface]) -> anyhow::Resu
     };
     for (name, stack) in &run.stacks {
         if let Some(text) = text(worker, run.id, name, stack).await? {
-            texts.insert(name.clone(), text);
+            texts.insert(name.clone(), Told::new(&text));
         }
     }
     Ok(texts)

@@ -7,6 +7,7 @@ use lockkeeper::domain::ids::{RepoPath, StackName};
 use lockkeeper::domain::located::Place;
 use lockkeeper::domain::run::{Discovery, Found, Run};
 use lockkeeper::domain::state::State;
+use lockkeeper::render::comment::Told;
 use lockkeeper::render::graph::{MOST, graph};
 use lockkeeper::render::{PullView, comment};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
@@ -67,7 +68,7 @@ fn drawn(state: &State) -> Option<String> {
     }
 }
 
-fn comment_of(state: &State, texts: &BTreeMap<StackName, String>) -> String {
+fn comment_of(state: &State, texts: &BTreeMap<StackName, Told>) -> String {
     comment::comment(&PullView {
         state,
         texts,
@@ -176,7 +177,7 @@ proptest! {
         let inside = |(down, up): &(usize, usize)| up < down && *down < names.len();
         let links: Vec<(usize, usize)> = links.into_iter().filter(inside).collect();
         let state = run_of(&names, &links);
-        let texts = names.iter().map(|stack| (name(stack), plan.repeat(20))).collect();
+        let texts = names.iter().map(|stack| (name(stack), Told::new(&plan.repeat(20)))).collect();
         prop_assert!(comment_of(&state, &texts).len() < 65_536);
         let Some(part) = drawn(&state) else { return Ok(()) };
         prop_assert!(part.len() <= MOST);
@@ -200,7 +201,7 @@ proptest! {
         world.settle();
         let links: Vec<(usize, usize)> = (0..40usize).flat_map(|at| (at.saturating_sub(4)..at).map(move |up| (at, up))).collect();
         let state = linked(world.state(1), &names, &links);
-        let texts = names.iter().map(|stack| (name(stack), "+ line\n".repeat(5_000))).collect();
+        let texts = names.iter().map(|stack| (name(stack), Told::new(&"+ line\n".repeat(5_000)))).collect();
         let shown = comment_of(&state, &texts);
         prop_assert!(shown.len() < 65_536, "{}", shown.len());
         prop_assert_eq!(shown.matches("<details>").count(), shown.matches("</details>").count());

@@ -7,6 +7,7 @@ use lockkeeper::domain::located::{Located, Place};
 use lockkeeper::domain::pull::CheckStatus;
 use lockkeeper::domain::run::{Discovery, Failure, Phase, StackState};
 use lockkeeper::domain::state::State;
+use lockkeeper::render::comment::Told;
 use lockkeeper::render::{PullView, check, comment, reply};
 use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
 
@@ -14,13 +15,13 @@ use super::world::{Def, Fate, PLAIN, World, canal, id, name};
 
 const PLAN: &str = "Terraform will perform the following actions:\n\n  # terraform_data.a will be updated in-place\n  ~ resource \"terraform_data\" \"a\" {\n      ~ input = 1 -> 2\n    }\n\nPlan: 0 to add, 1 to change, 0 to destroy.\n";
 
-fn texts(state: &State, text: &str) -> BTreeMap<StackName, String> {
+fn texts(state: &State, text: &str) -> BTreeMap<StackName, Told> {
     let run = state.current().expect("a run");
     let has_plan = run
         .stacks
         .iter()
         .filter(|(_, stack)| lockkeeper::render::stack::plan(stack).is_some());
-    has_plan.map(|(name, _)| (name.clone(), text.to_owned())).collect()
+    has_plan.map(|(name, _)| (name.clone(), Told::new(text))).collect()
 }
 
 fn comment_of(state: &State, text: &str) -> String {
