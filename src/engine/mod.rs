@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::event::{CommandId, Event};
-use crate::domain::ids::{Attempt, PullId, RunId, StackName, TicketId, Timestamp};
+use crate::domain::ids::{Attempt, RunId, StackName, TicketId, Timestamp};
 use crate::domain::job::{Job, Work};
 use crate::domain::state::{PullRow, State};
 use crate::engine::answers::Answers;
@@ -34,8 +34,6 @@ pub mod standing;
 pub struct Step {
     pub state: State,
     pub jobs: Vec<Job>,
-    /// Other pull requests whose situation changed with this one's.
-    pub look: BTreeSet<PullId>,
     /// What people see that this step may have changed.
     pub touched: Touched,
     /// Sentences for the log: what was dropped, and illegal moves.
@@ -71,7 +69,6 @@ pub fn decide(state: &State, answers: &Answers, events: &[Event], mint: Mint) ->
     let mut step = Step {
         state: state.clone(),
         jobs: Vec::new(),
-        look: BTreeSet::new(),
         touched: Touched::default(),
         remarks: Vec::new(),
     };

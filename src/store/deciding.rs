@@ -11,7 +11,7 @@ use crate::engine::Step;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::mailbox::{MailId, MailLease};
-use crate::store::{job, mailbox, state, statements as sql, touch};
+use crate::store::{job, state, statements as sql, touch};
 
 /// A write transaction of whoever holds the mailbox. Dropped without a commit: nothing was written. Nobody else
 /// writes while it is open, so nothing slow may happen in it.
@@ -36,15 +36,6 @@ pub struct Decided<'a> {
     /// The rows that were decided on: they are read now.
     pub read: &'a [MailId],
     pub now: Timestamp,
-    pub then: Then,
-}
-
-/// What becomes of the mailbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
-    /// The next event of the same batch is decided under the same lease.
-    Keep,
-    Release,
 }
 
 impl Store {
@@ -85,19 +76,18 @@ impl Store {
         Ok(state)
     }
 
-    /// Writes the rows that differ, the jobs, the looks and the surfaces, and marks the mail read: all in one.
+    /// Writes the rows that differ, the jobs and the surfaces, marks the mail read and gives the mailbox back: all in
+    /// one.
     pub async fn commit(&self, tx: Tx, decided: Decided<'_>) -> Result<Revision, StoreError> {
         let Decided {
             before,
             step,
             read,
             now,
-            then,
         } = decided;
         let Step {
             state: after,
             jobs,
-            look,
             touched,
             remarks: _,
         } = step;
@@ -121,9 +111,6 @@ impl Store {
         for job in jobs {
             job::insert(&mut tx, job).await?;
         }
-        for other in look {
-            mailbox::insert(&mut tx, *other, &Event::Look, now).await?;
-        }
         touch::touch(&mut tx, before, after, touched, now).await?;
         for MailId(id) in read {
             sqlx::query(sql::READ_MAIL)
@@ -134,14 +121,12 @@ impl Store {
                 .execute(&mut *tx)
                 .await?;
         }
-        if then == Then::Release {
-            sqlx::query(sql::RELEASE_MAILBOX)
-                .bind(pull.repo.0)
-                .bind(pull.number.0)
-                .bind(lease.number)
-                .execute(&mut *tx)
-                .await?;
-        }
+        sqlx::query(sql::RELEASE_MAILBOX)
+            .bind(pull.repo.0)
+            .bind(pull.number.0)
+            .bind(lease.number)
+            .execute(&mut *tx)
+            .await?;
         self.commit_tx(tx).await?;
         Ok(Revision(revision))
     }

@@ -90,34 +90,29 @@ impl Store {
 
     /// Lengthens a lease while answers are gathered.
     pub async fn extend_mailbox(&self, lease: &MailLease, now: Timestamp, by: Duration) -> Result<(), StoreError> {
-        self.with_mailbox(sql::EXTEND_MAILBOX, lease, Some(now.plus(by))).await
+        self.with_mailbox(sql::EXTEND_MAILBOX, lease, now.plus(by)).await
     }
 
     /// Gives the mailbox back with its rows unread; nobody gets it before `not_before`.
     pub async fn put_back(&self, lease: &MailLease, not_before: Timestamp) -> Result<(), StoreError> {
-        self.with_mailbox(sql::PUT_MAILBOX_BACK, lease, Some(not_before)).await
-    }
-
-    /// Gives the mailbox back; what is unread may be claimed at once.
-    pub async fn release_mailbox(&self, lease: &MailLease) -> Result<(), StoreError> {
-        self.with_mailbox(sql::RELEASE_MAILBOX, lease, None).await
+        self.with_mailbox(sql::PUT_MAILBOX_BACK, lease, not_before).await
     }
 
     async fn with_mailbox(
         &self,
         statement: &'static str,
         lease: &MailLease,
-        time: Option<Timestamp>,
+        time: Timestamp,
     ) -> Result<(), StoreError> {
         let mut tx = self.pools.begin().await?;
-        let mut query = sqlx::query(statement)
+        let held = sqlx::query(statement)
             .bind(lease.pull.repo.0)
             .bind(lease.pull.number.0)
-            .bind(lease.number);
-        if let Some(time) = time {
-            query = query.bind(time.0);
-        }
-        if query.execute(&mut *tx).await?.rows_affected() == 0 {
+            .bind(lease.number)
+            .bind(time.0)
+            .execute(&mut *tx)
+            .await?;
+        if held.rows_affected() == 0 {
             return Err(StoreError::Conflict);
         }
         self.commit_tx(tx).await

@@ -10,7 +10,7 @@ use crate::domain::job::{Job, Work};
 use crate::domain::state::State;
 use crate::engine::answers::{Answer, Answers, needs};
 use crate::engine::{self, Mint};
-use crate::store::deciding::{Decided, Then};
+use crate::store::deciding::Decided;
 use crate::store::error::StoreError;
 use crate::store::mailbox::{Mail, MailId};
 use crate::worker::Worker;
@@ -94,7 +94,6 @@ async fn turn(worker: &Worker, mail: Mail) -> anyhow::Result<()> {
                     step: &step,
                     read: &read,
                     now: mint.now,
-                    then: Then::Release,
                 },
             )
             .await

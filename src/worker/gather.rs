@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::event::Event;
-use crate::domain::ids::{CommitSha, Login, StackName};
+use crate::domain::ids::{CommitSha, StackName};
 use crate::domain::pull::{Mergeability, Mergeable, PullNow};
 use crate::domain::run::{Discovery, StackState};
 use crate::domain::state::State;
@@ -300,12 +300,4 @@ async fn alive(worker: &Worker, state: &State, name: &StackName) -> Answer<bool>
         }
     }
     Answer::Known(false)
-}
-
-/// The person a command came from, for the log.
-pub fn by(event: &Event) -> Option<&Login> {
-    match event {
-        Event::Command { by, .. } => Some(by),
-        Event::Pull(_) | Event::Discovered { .. } | Event::Stack { .. } | Event::Published { .. } | Event::Look => None,
-    }
 }

@@ -41,7 +41,7 @@ const RARELY: Duration = Duration::from_secs(3600);
 /// commit, or the App was removed.
 const LONG_GONE: u32 = 84;
 
-/// After the first error of our own, or one that concerns all surfaces of an owner; then twice as long each time.
+/// After the first error of our own; then twice as long each time.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Calls of one owner under way at a time.

@@ -1,15 +1,13 @@
 //! Owns the tests of the deciding transaction.
 
-use std::collections::BTreeSet;
-
 use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
 
 use crate::domain::event::Event;
 use crate::domain::ids::Timestamp;
 use crate::domain::state::{Lock, State};
-use crate::store::deciding::{Decided, Revision, Then};
+use crate::store::deciding::Decided;
 use crate::store::error::StoreError;
-use crate::store::tests::generated::{Draw, as_read, every_key};
+use crate::store::tests::generated::{Draw, as_read};
 use crate::store::tests::{LEASE, NOW, World, after, claim, decide, idle, key, plan_job, pull, world};
 
 proptest! {
@@ -56,7 +54,7 @@ async fn a_stolen_lease_is_a_conflict_and_nothing_is_written() {
         Err(StoreError::Conflict)
     ));
     assert!(matches!(
-        world.store.release_mailbox(&mail.lease).await,
+        world.store.extend_mailbox(&mail.lease, NOW, LEASE).await,
         Err(StoreError::Conflict)
     ));
     assert!(world.store.begin(&thief.lease).await.is_ok());
@@ -97,7 +95,6 @@ async fn a_refused_commit_writes_nothing_at_all() {
         step: &step,
         read: &read,
         now: NOW,
-        then: Then::Release,
     };
     let refused = world.store.commit(tx, decided).await;
     assert!(matches!(refused, Err(StoreError::Unread(unread)) if unread == key("s3:never-read")));
@@ -110,21 +107,9 @@ async fn a_refused_commit_writes_nothing_at_all() {
 }
 
 #[tokio::test]
-async fn a_commit_writes_jobs_looks_and_marks_the_mail_read() {
+async fn a_commit_writes_jobs_and_marks_the_mail_read() {
     let world = world().await;
-    decide(&world, pull(1), NOW, |step| {
-        step.jobs.push(plan_job(pull(1), 1, 1));
-        step.look = BTreeSet::from([pull(2)]);
-    })
-    .await;
-    let mail = world
-        .store
-        .claim_mailbox("w", NOW, LEASE)
-        .await
-        .expect("claims")
-        .expect("the look");
-    assert_eq!(mail.pull, pull(2));
-    assert!(matches!(mail.events.as_slice(), [(_, Event::Look)]));
+    decide(&world, pull(1), NOW, |step| step.jobs.push(plan_job(pull(1), 1, 1))).await;
     assert!(
         world
             .store
@@ -134,32 +119,6 @@ async fn a_commit_writes_jobs_looks_and_marks_the_mail_read() {
             .is_none()
     );
     assert_eq!(world.store.quiet(NOW).await.expect("counts").remaining.tool_jobs_due, 1);
-}
-
-#[tokio::test]
-async fn several_decisions_can_be_made_under_one_lease() {
-    let world = world().await;
-    let mail = claim(&world, pull(1)).await;
-    for expected in 1..=3 {
-        let mut tx = world.store.begin(&mail.lease).await.expect("still ours");
-        let before = world.store.load(&mut tx, &every_key()).await.expect("loads");
-        let step = idle(&before);
-        let decided = Decided {
-            before: &before,
-            step: &step,
-            read: &[],
-            now: NOW,
-            then: if expected == 3 { Then::Release } else { Then::Keep },
-        };
-        assert_eq!(
-            world.store.commit(tx, decided).await.expect("commits"),
-            Revision(expected)
-        );
-    }
-    assert!(matches!(
-        world.store.begin(&mail.lease).await,
-        Err(StoreError::Conflict)
-    ));
 }
 
 #[tokio::test]

@@ -101,7 +101,7 @@ async fn a_row_of_a_newer_program_is_left_and_stops_nobody() {
             .expect("claims")
             .is_none()
     );
-    world.store.release_mailbox(&mail.lease).await.expect("ours");
+    world.store.put_back(&mail.lease, NOW).await.expect("ours");
     let remaining = world.store.quiet(NOW).await.expect("counts").remaining;
     assert_eq!((remaining.set_aside, remaining.mail_unread), (1, 1));
 

@@ -15,7 +15,7 @@ use crate::domain::state::State;
 use crate::engine::{Step, Touched};
 use crate::store::Store;
 use crate::store::data_dir::DataDir;
-use crate::store::deciding::{Decided, Then};
+use crate::store::deciding::Decided;
 use crate::store::mailbox::Mail;
 use crate::store::row;
 
@@ -141,7 +141,6 @@ pub(super) fn idle(state: &State) -> Step {
     Step {
         state: state.clone(),
         jobs: Vec::new(),
-        look: Default::default(),
         touched: Touched::default(),
         remarks: Vec::new(),
     }
@@ -179,7 +178,6 @@ pub(super) async fn decide(world: &World, of: PullId, now: Timestamp, change: im
         step: &step,
         read: &read,
         now,
-        then: Then::Release,
     };
     world.store.commit(tx, decided).await.expect("commits");
     step.state

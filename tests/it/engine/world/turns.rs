@@ -258,7 +258,6 @@ impl World {
         let Step {
             mut state,
             jobs,
-            look,
             touched: _,
             remarks,
         } = step;
@@ -294,9 +293,6 @@ impl World {
                     self.waiting.push(job);
                 }
             }
-        }
-        for other in look {
-            self.tell(other.number.0, Event::Look);
         }
     }
 }
