@@ -18,8 +18,8 @@ pub async fn alive() -> Json<Value> {
 
 /// The database answers too.
 pub async fn ready(State(doors): State<Doors>) -> (StatusCode, Json<Value>) {
-    match doors.worker.store().quiet(doors.worker.now()).await {
-        Ok(_) => (StatusCode::OK, Json(json!({ "status": "ready" }))),
+    match doors.worker.store().answers().await {
+        Ok(()) => (StatusCode::OK, Json(json!({ "status": "ready" }))),
         Err(error) => {
             tracing::error!(error = ?error, "not ready");
             (

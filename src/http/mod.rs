@@ -10,31 +10,24 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use secrecy::SecretString;
 use serde_json::json;
-use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use crate::http::body::Room;
 use crate::worker::Worker;
 
+pub mod body;
 pub mod webhook;
 pub mod health;
 pub mod metrics;
 pub mod page;
-
-/// GitHub sends at most 25 MiB.
-/// <https://docs.github.com/en/webhooks/webhook-events-and-payloads#payload-cap>
-pub const LARGEST_BODY: usize = 25 << 20;
-
-/// All bodies that are being read at a time, in KiB. A usual delivery has 20.
-const ROOM: usize = 256 << 10;
 
 /// What the doors share.
 #[derive(Clone)]
 pub struct Doors {
     pub worker: Worker,
     pub webhook_secret: Arc<SecretString>,
-    /// One permit for each KiB of a webhook's body.
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
 }
 
 impl Doors {
@@ -42,7 +35,7 @@ impl Doors {
         Doors {
             worker,
             webhook_secret,
-            room: Arc::new(Semaphore::new(ROOM)),
+            room: Arc::default(),
         }
     }
 }

@@ -6,13 +6,13 @@ use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use http_body_util::LengthLimitError;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::domain::ids::RepoName;
 use crate::github::webhook::{DELIVERY_HEADER, EVENT_HEADER, SIGNATURE_HEADER, verify};
-use crate::http::{Doors, LARGEST_BODY};
+use crate::http::Doors;
+use crate::http::body::Unread;
 use crate::store::delivery::{Delivery, Fate, Received};
 
 type Answer = (StatusCode, Json<Value>);
@@ -98,41 +98,17 @@ pub async fn receive(State(doors): State<Doors>, request: Request) -> Answer {
     }
 }
 
-/// The raw body. What says that it is too large is refused before a byte of it is read, and what strangers make us hold
-/// in memory at a time is bounded: they need no signature to send a body.
+/// The raw body.
 async fn read(doors: &Doors, headers: &HeaderMap, body: Body) -> Result<Bytes, (StatusCode, &'static str)> {
-    const TOO_LARGE: (StatusCode, &str) = (
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "the body is larger than the 25 MiB that GitHub sends at most",
-    );
-    let length = headers.get(header::CONTENT_LENGTH);
-    let length: Option<usize> = length.and_then(|value| value.to_str().ok()?.parse().ok());
-    if length.is_some_and(|length| length > LARGEST_BODY) {
-        return Err(TOO_LARGE);
-    }
-    let kilobytes = length.unwrap_or(LARGEST_BODY).div_ceil(1024);
-    let reading = async {
-        let kilobytes = u32::try_from(kilobytes).expect("at most 25 MiB");
-        let _room = doors.room.acquire_many(kilobytes).await;
-        axum::body::to_bytes(body, LARGEST_BODY).await
-    };
-    match tokio::time::timeout(PATIENCE, reading).await {
+    match tokio::time::timeout(PATIENCE, doors.room.read(headers, body)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_too_long(&error) => Err(TOO_LARGE),
-        Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, "the body did not arrive whole")),
+        Ok(Err(Unread::TooLarge)) => Err((
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the body is larger than the 25 MiB that GitHub sends at most",
+        )),
+        Ok(Err(Unread::Broken)) => Err((StatusCode::BAD_REQUEST, "the body did not arrive whole")),
         Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
     }
-}
-
-fn is_too_long(error: &axum::Error) -> bool {
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if error.is::<LengthLimitError>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 fn answer(doors: &Doors, received: Received, fate: &Fate) -> Answer {

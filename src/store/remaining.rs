@@ -77,6 +77,12 @@ impl Store {
         })
     }
 
+    /// Whether the database answers at all.
+    pub async fn answers(&self) -> Result<(), StoreError> {
+        sqlx::query(sql::PING).execute(&self.pools.readers).await?;
+        Ok(())
+    }
+
     /// When the next row becomes due that is not due now: how long a loop may sleep if nobody wakes it.
     pub async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         let next: Option<i64> = sqlx::query_scalar(sql::NEXT_DUE)

@@ -180,6 +180,7 @@ statements! {
         (SELECT CAST(COUNT(*) AS BIGINT) FROM mail WHERE read_at IS NULL AND set_aside IS NOT NULL)
             + (SELECT CAST(COUNT(*) AS BIGINT) FROM jobs WHERE set_aside IS NOT NULL)
             + (SELECT CAST(COUNT(*) AS BIGINT) FROM surfaces WHERE set_aside IS NOT NULL) AS set_aside";
+    PING = "SELECT 1";
     FAULTS = "SELECT CAST(COUNT(*) AS BIGINT) FROM deliveries WHERE stands = 'fault'";
     NEXT_DUE = "SELECT CAST(MIN(due) AS BIGINT) FROM (
         SELECT CASE WHEN holder IS NULL OR not_before > lease_until THEN not_before ELSE lease_until END AS due

@@ -9,6 +9,7 @@ use lockkeeper::cli::settings::{Required, Settings};
 use lockkeeper::domain::ids::Timestamp;
 use lockkeeper::process::OwnBinary;
 use lockkeeper::sim::{Options, Sim};
+use lockkeeper::store::delivery::Standing;
 use lockkeeper::worker::Clock;
 use lockkeeper::worker::allow::Allow;
 use serde_json::{Value, json};
@@ -21,14 +22,15 @@ fn clock() -> Clock {
     Arc::new(|| Timestamp(jiff::Timestamp::now().as_millisecond()))
 }
 
-struct World {
+/// A whole server beside a simulator.
+pub struct World {
     server: Server,
     sim: Sim,
     http: reqwest::Client,
     data: tempfile::TempDir,
 }
 
-fn settings(sim: &Sim, data: &std::path::Path) -> Settings {
+fn settings(sim: &Sim, data: &std::path::Path, allow: &str) -> Settings {
     let path = std::env::var_os("PATH").unwrap_or_default();
     Settings::on_loopback(
         Required {
@@ -36,7 +38,7 @@ fn settings(sim: &Sim, data: &std::path::Path) -> Settings {
             app_id: i64::try_from(sim.app().id).expect("a small number"),
             private_key: sim.app().private_key_pem.clone().into(),
             webhook_secret: SECRET.to_owned().into(),
-            allow: Allow::parse("acme").expect("patterns"),
+            allow: Allow::parse(allow).expect("patterns"),
             data_dir: data.join("data"),
             own: OwnBinary(env!("CARGO_BIN_EXE_lockkeeper").into()),
         },
@@ -46,11 +48,16 @@ fn settings(sim: &Sim, data: &std::path::Path) -> Settings {
 
 impl World {
     async fn start() -> World {
+        World::serving("acme").await
+    }
+
+    /// One that serves these owners.
+    pub async fn serving(allow: &str) -> World {
         let data = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(data.path().join("github")).expect("a folder");
         let sim = Sim::start(Options::new(data.path().join("github"))).await;
         let sim = sim.expect("a simulator");
-        let server = start(settings(&sim, data.path()), clock()).await;
+        let server = start(settings(&sim, data.path(), allow), clock()).await;
         World {
             server: server.expect("a server"),
             sim,
@@ -60,6 +67,10 @@ impl World {
     }
 
     fn delivery(&self, id: &str, body: &[u8]) -> reqwest::RequestBuilder {
+        self.delivery_of("star", id, body)
+    }
+
+    pub fn delivery_of(&self, event: &str, id: &str, body: &[u8]) -> reqwest::RequestBuilder {
         let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any key");
         mac.update(body);
         let signature = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
@@ -67,9 +78,26 @@ impl World {
             .post(format!("{}/webhook", self.server.url()))
             .header("content-type", "application/json")
             .header("x-github-delivery", id)
-            .header("x-github-event", "star")
+            .header("x-github-event", event)
             .header("x-hub-signature-256", signature)
             .body(body.to_vec())
+    }
+
+    /// What became of a delivery, once it was taken in.
+    pub async fn standing(&self, id: &str) -> Standing {
+        let began = std::time::Instant::now();
+        loop {
+            let standing = self.server.worker.store().delivery(id).await;
+            let standing = standing.expect("the store").expect("a delivery that was stored");
+            if standing.stands != "waiting" {
+                return standing;
+            }
+            assert!(
+                began.elapsed() < std::time::Duration::from_secs(60),
+                "{id} is not taken in"
+            );
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
     }
 
     async fn metrics(&self) -> String {
@@ -78,7 +106,7 @@ impl World {
         answer.text().await.expect("text")
     }
 
-    async fn ends(self) {
+    pub async fn ends(self) {
         assert_eq!(self.sim.unrouted(), Vec::<String>::new());
         assert!(self.server.stop(std::future::pending()).await);
     }
@@ -224,6 +252,38 @@ async fn a_body_above_25_mib_is_413_whether_or_not_it_says_so() {
     world.ends().await;
 }
 
+/// A body that is begun and never ended.
+async fn begun(world: &World, head: &str, bytes: usize) -> tokio::net::TcpStream {
+    let mut stream = tokio::net::TcpStream::connect(world.server.address)
+        .await
+        .expect("a connection");
+    let head = format!("POST /webhook HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{head}\r\n");
+    stream.write_all(head.as_bytes()).await.expect("written");
+    // What finds no room stays in the socket: who sends it waits.
+    let sending = async {
+        let chunk = vec![b' '; 64 << 10];
+        for _ in 0..bytes / chunk.len() {
+            if stream.write_all(&chunk).await.is_err() {
+                return;
+            }
+        }
+    };
+    let _no_room = tokio::time::timeout(std::time::Duration::from_secs(1), sending).await;
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_much_and_slowly_does_not_keep_others_waiting() {
+    let world = World::start().await;
+    let announced = format!("content-length: {}\r\n", 25 << 20);
+    let silent = futures_util::future::join_all((0..40).map(|_| begun(&world, &announced, 0))).await;
+    let large = futures_util::future::join_all((0..8).map(|_| begun(&world, &announced, 12 << 20))).await;
+    let genuine = world.delivery("one", b"{}").timeout(std::time::Duration::from_secs(5));
+    assert_eq!(answer(genuine).await.0, 202);
+    drop((silent, large));
+    world.ends().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_not_allowed_is_recorded_and_nothing_is_fetched() {
     let world = World::start().await;
@@ -307,11 +367,13 @@ async fn keys_are_kept_and_a_second_server_is_refused() {
     let at = |name: &str| world.data.path().join("data").join(name);
     let keys = ["artifact.key", "hash.key", "link.key"].map(|name| std::fs::read(at(name)).expect("a key"));
     assert!(keys.iter().all(|key| key.len() == 64));
-    let second = start(settings(&world.sim, world.data.path()), clock()).await;
+    let second = start(settings(&world.sim, world.data.path(), "acme"), clock()).await;
     assert!(matches!(second, Err(StartError::Data(_))));
     let World { server, sim, data, .. } = world;
     assert!(server.stop(std::future::pending()).await);
-    let again = start(settings(&sim, data.path()), clock()).await.expect("a server");
+    let again = start(settings(&sim, data.path(), "acme"), clock())
+        .await
+        .expect("a server");
     let at = |name: &str| data.path().join("data").join(name);
     let same = ["artifact.key", "hash.key", "link.key"].map(|name| std::fs::read(at(name)).expect("a key"));
     assert_eq!(keys, same);
