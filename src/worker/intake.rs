@@ -1,5 +1,7 @@
 //! Owns taking deliveries in: from what GitHub sent to events in the mailboxes of pull requests.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use crate::domain::command;
 use crate::domain::event::{CommandId, CommandSource, Event, PullEvent};
 use crate::domain::ids::{CommitSha, Login, PullId, RepoId};
@@ -17,7 +19,7 @@ pub const AT_A_TIME: u32 = 100;
 /// Takes in what is waiting.
 pub async fn take_in(worker: &Worker, waiting: Vec<Stored>) -> anyhow::Result<()> {
     for delivery in waiting {
-        let settled = settle(worker, &delivery);
+        let settled = or_fault(&delivery, || settle(worker, &delivery));
         worker.at("delivery.parsed");
         worker.store().settle(&delivery.id, &settled, worker.now()).await?;
         worker.at("delivery.committed");
@@ -25,17 +27,29 @@ pub async fn take_in(worker: &Worker, waiting: Vec<Stored>) -> anyhow::Result<()
     Ok(())
 }
 
+/// The oldest delivery comes first: one that makes us panic, every time it is read, would keep all others waiting.
+fn or_fault(stored: &Stored, settle: impl FnOnce() -> Settled) -> Settled {
+    catch_unwind(AssertUnwindSafe(settle)).unwrap_or_else(|_| {
+        tracing::error!(delivery.id = %stored.id, "a delivery made us panic and is kept as a fault");
+        fault("this server failed over it; its log says where".to_owned())
+    })
+}
+
+fn fault(why: String) -> Settled {
+    Settled {
+        repo: None,
+        events: Vec::new(),
+        groups: Vec::new(),
+        outcome: Outcome::Fault(why),
+    }
+}
+
 fn settle(worker: &Worker, stored: &Stored) -> Settled {
     match parse(&stored.event, &stored.body) {
-        Err(fault) => {
-            tracing::warn!(delivery.id = %stored.id, error = %fault, "a delivery cannot be read and is kept as a fault");
+        Err(why) => {
+            tracing::warn!(delivery.id = %stored.id, error = %why, "a delivery cannot be read and is kept as a fault");
             worker.count("deliveries_faulty");
-            Settled {
-                repo: None,
-                events: Vec::new(),
-                groups: Vec::new(),
-                outcome: Outcome::Fault(fault.to_string()),
-            }
+            fault(why.to_string())
         }
         Ok(delivery) => sorted(worker, stored, delivery),
     }
@@ -210,4 +224,23 @@ fn button(worker: &Worker, repo: RepoId, asked: CheckAsked, stored: &Stored) -> 
             about: Some(run),
         },
     )]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::Timestamp;
+
+    #[test]
+    fn what_makes_us_panic_is_a_fault_and_not_the_end_of_all_intake() {
+        let stored = Stored {
+            id: "one".to_owned(),
+            event: "star".to_owned(),
+            body: Default::default(),
+            received_at: Timestamp(0),
+        };
+        let settled = or_fault(&stored, || panic!("a broken invariant"));
+        assert!(matches!(settled.outcome, Outcome::Fault(_)));
+        assert!(settled.events.is_empty() && settled.groups.is_empty());
+    }
 }

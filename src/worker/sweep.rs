@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::domain::event::Event;
 use crate::domain::ids::{PullId, RunId, Timestamp};
 use crate::domain::pull::PullState;
+use crate::github::error::GithubError;
 use crate::worker::{Worker, place};
 
 /// GitHub keeps deliveries for three days.
@@ -45,7 +46,17 @@ async fn redeliver(worker: &Worker) -> anyhow::Result<()> {
     for (guid, (count, failed, id)) in tries {
         if failed && count <= TRIES {
             tracing::info!(delivery.id = %guid, "asking GitHub to deliver again");
-            worker.github().redeliver(id).await?;
+            match worker.github().redeliver(id).await {
+                // One that GitHub does not have any more is no reason to leave out the others.
+                Err(
+                    error @ (GithubError::NotFound { .. }
+                    | GithubError::Refused { .. }
+                    | GithubError::Unexpected { .. }),
+                ) => {
+                    tracing::warn!(delivery.id = %guid, detail = %error.detail(), "GitHub does not deliver it again");
+                }
+                asked => asked?,
+            }
         }
     }
     Ok(())

@@ -88,6 +88,23 @@ async fn a_delivery_that_was_lost_is_found_by_the_sweep() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_delivery_that_github_will_not_repeat_does_not_hide_the_others() {
+    let world = World::new().await;
+    let pull = world.open("first", &[("README.md", "# new\n")]).await;
+    world.settle().await;
+    world.sim.set_webhook_url("http://127.0.0.1:1/nobody");
+    pull.comment("alice", "/help").await.comment("alice", "/help").await;
+    world.sim.outbox_idle().await;
+    world.sim.set_webhook_url(format!("{}/webhook", world.url()));
+    world.sim.faults().next(1, "POST", "/attempts", Trouble::Status(422));
+    lockkeeper::worker::sweep::sweep(&world.worker).await.expect("a sweep");
+    assert_eq!(pull.replies().await.len(), 1);
+    lockkeeper::worker::sweep::sweep(&world.worker).await.expect("a sweep");
+    assert_eq!(pull.replies().await.len(), 2);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deliveries_out_of_order_come_to_the_same() {
     let world = World::new().await;
     world.sim.mail(Some("pull_request"), 1, Mail::Later);
