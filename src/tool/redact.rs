@@ -164,9 +164,14 @@ pub fn masked(hash: &str) -> String {
 #[derive(Clone)]
 pub struct Redactor {
     secrets: Option<AhoCorasick>,
+    /// Not all of the secrets can be looked for.
+    is_blind: bool,
     /// Our paths and what they are called for people, longest first.
     paths: Vec<(String, String)>,
 }
+
+/// Stands for a whole text in which not all of the secrets can be looked for.
+const WITHHELD: &str = "(withheld: there are more sensitive values than can be hidden in a text)";
 
 /// What a text that was looked through is.
 pub enum Found {
@@ -179,11 +184,13 @@ pub enum Found {
 impl Redactor {
     /// `paths`: directories of ours and what stands for them, e.g. the tree and nothing.
     pub fn new(secrets: &Secrets, paths: &[(&std::path::Path, &str)]) -> Self {
-        let patterns: Vec<&String> = secrets.values.iter().collect();
-        let finder = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
-            .build(patterns)
-            .ok();
+        let finder = match secrets.too_many() {
+            true => None,
+            false => AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostLongest)
+                .build(&secrets.values)
+                .ok(),
+        };
         let mut paths: Vec<(String, String)> = paths
             .iter()
             .map(|(path, name)| (path.to_string_lossy().into_owned(), (*name).to_owned()))
@@ -191,6 +198,7 @@ impl Redactor {
             .collect();
         paths.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
         Redactor {
+            is_blind: finder.is_none(),
             secrets: finder.filter(|_| !secrets.values.is_empty()),
             paths,
         }
@@ -198,6 +206,9 @@ impl Redactor {
 
     /// A text for people: secrets hidden, our paths replaced by what a reader of the repository knows.
     pub fn text(&self, text: &str) -> String {
+        if self.is_blind {
+            return WITHHELD.to_owned();
+        }
         let mut out = match self.replaced(text, SHORTEST, |_| SHOWN.to_owned()) {
             Some(replaced) => replaced,
             None => text.to_owned(),
@@ -326,6 +337,15 @@ mod tests {
             shown,
             "(sensitive value) eu-central-1 /var/run/token u:(sensitive value)@"
         );
+    }
+
+    #[test]
+    fn where_not_all_secrets_can_be_looked_for_nothing_is_said() {
+        let mut secrets = Secrets::default();
+        secrets.add_text(&"a".repeat(MOST + 1));
+        secrets.add_text("one secret too many");
+        let shown = Redactor::new(&secrets, &[]).text("Error: one secret too many");
+        assert_eq!(shown, WITHHELD);
     }
 
     #[test]

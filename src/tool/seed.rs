@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -426,8 +427,8 @@ fn init_args(at: &StackAt<'_>, inputs: &Inputs, modules: Modules) -> Vec<std::ff
     args
 }
 
-/// Removes seeds that no pointer names (a newer one took their place, or `init` failed half-way) once they are older
-/// than `age`: longer than any plan or apply that may still use one.
+/// Removes seeds that no pointer names, `age` after a newer one took their place (or after `init` failed half-way): longer
+/// than any plan or apply that may still use one.
 pub fn sweep(site: &Site, age: std::time::Duration) -> Result<(), ToolError> {
     let swept = || -> std::io::Result<()> {
         let (mut named, mut dirs) = (BTreeSet::new(), Vec::new());
@@ -485,10 +486,37 @@ fn read_only(dir: &Path) -> std::io::Result<()> {
 }
 
 fn publish(site: &Site, digest: &str, pointer: &Pointer) -> std::io::Result<()> {
+    replaced_now(site, digest)?;
     let bytes = serde_json::to_vec(pointer)?;
     let new = site.seeds().join(format!("{}.pointer", pointer.dir));
     fs::write(&new, bytes)?;
     fs::rename(new, site.seeds().join(digest))
+}
+
+const REPLACED_NOW: Timestamps = Timestamps {
+    last_access: Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_OMIT,
+    },
+    last_modification: Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_NOW,
+    },
+};
+
+/// From now on nobody begins with the seed that stood there; whoever has it may use it for as long as a plan and an apply
+/// take, so its age counts from here.
+fn replaced_now(site: &Site, digest: &str) -> std::io::Result<()> {
+    let old = match fs::read(site.seeds().join(digest)) {
+        Ok(bytes) => serde_json::from_slice::<Pointer>(&bytes).ok(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    match old.map(|old| fs::File::open(site.seeds().join(old.dir))) {
+        Some(Ok(dir)) => Ok(futimens(dir, &REPLACED_NOW)?),
+        Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        Some(Err(_)) | None => Ok(()),
+    }
 }
 
 /// A stack without a lock file of its own is planned with the one that its seed was made with.

@@ -699,6 +699,9 @@ async fn a_seed_that_was_replaced_is_swept_and_the_one_in_use_stays() {
     world.write("net/main.tf", NET);
     let at = world.attempt(world.stack("net"));
     let old = prepare(&world.site, &at.at(), None).await.expect("a seed");
+    // It is old, and was used until now.
+    let dir = fs::File::open(&old.data_dir).expect("a folder");
+    dir.set_modified(std::time::UNIX_EPOCH).expect("a time");
     let new = renew(&world.site, &at.at(), None, &old).await.expect("a seed");
     assert!(old.data_dir != new.data_dir && old.data_dir.is_dir());
     sweep(&world.site, Duration::from_secs(3600)).expect("swept");
