@@ -126,7 +126,7 @@ fn prepared<'a>(worker: &Worker, state: &'a State, at: &StackRunId, attempt: Att
         aim: stack_run.aim,
         stack: &stack_run.stack,
         attempt,
-        checkout: place::checkout_at(worker, run.id, stack_run.aim),
+        checkout,
         stop: tokio_util::sync::CancellationToken::new(),
     };
     let tree = place::tree(worker, &attempting.checkout, run.id, &stack_run.stack);

@@ -1,8 +1,10 @@
 //! Owns the proof that a server may die anywhere: nothing is lost, nothing is applied twice, no check hangs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use lockkeeper::domain::ids::{PullId, PullNumber, RepoId, StackName};
+use lockkeeper::domain::ids::{PullId, PullNumber, RepoId, RunId, StackName, StackRunId};
+use lockkeeper::domain::job::Work;
 use lockkeeper::domain::run::StackState;
 use lockkeeper::sim::faults::Trouble;
 use lockkeeper::sim::merge::Method;
@@ -16,7 +18,7 @@ const STACKS: [&str; 2] = ["network", "app"];
 /// Sensitive, and printed by every apply behind the tool's back.
 const SECRET: &str = "the-secret-of-the-stack";
 
-/// A stack whose every apply leaves a line outside, and waits as long as `hold-apply` is there.
+/// A stack whose every apply leaves a line outside, and waits as long as `hold-apply` or `hold-STACK` is there.
 fn module(outside: &Path, stack: &str, value: &str) -> (String, String) {
     let outside = outside.display();
     let text = format!(
@@ -35,7 +37,7 @@ resource "terraform_data" "this" {{
       echo '{stack} {value}' >> '{outside}/applied'
       echo the-secret''-of-the-stack
       i=0
-      while [ -e '{outside}/hold-apply' ] && [ $i -lt 300 ]; do sleep 0.1; i=$((i+1)); done
+      while ls '{outside}' | grep -q -x -e hold-apply -e hold-{stack} && [ $i -lt 300 ]; do sleep 0.1; i=$((i+1)); done
     EOT
   }}
 }}
@@ -50,12 +52,15 @@ stacks:
     dir: network
   - name: app
     dir: app
-    depends_on: [{ stack: network }]
+    depends_on: [{ stack: network }, { stack: dns }]
+  - name: dns
+    dir: dns
 ";
 
 async fn world() -> Served {
     Served::new(|outside| {
-        let mut files: Vec<_> = STACKS.map(|stack| module(outside, stack, "none")).into();
+        let stacks = STACKS.into_iter().chain(["dns"]);
+        let mut files: Vec<_> = stacks.map(|stack| module(outside, stack, "none")).collect();
         files.push(("lockkeeper.yaml".to_owned(), LAYOUT.to_owned()));
         files
     })
@@ -134,27 +139,88 @@ impl Served {
     }
 }
 
+/// What a plan comes by.
+const PLAN_POINTS: &[&str] = &[
+    "webhook.stored",
+    "delivery.parsed",
+    "delivery.committed",
+    "decide.claimed",
+    "decide.gathered",
+    "decide.performed",
+    "decide.committed",
+    "discover.claimed",
+    "discover.performed",
+    "discover.committed",
+    "plan.claimed",
+    "plan.performed",
+    "plan.committed",
+    "publish.claimed",
+    "publish.performed",
+];
+
+/// What an apply comes by.
+const APPLY_POINTS: &[&str] = &[
+    "webhook.stored",
+    "delivery.parsed",
+    "delivery.committed",
+    "decide.claimed",
+    "decide.gathered",
+    "decide.performed",
+    "decide.committed",
+    "apply.claimed",
+    "apply.prepared",
+    "apply.started",
+    "apply.ended",
+    "apply.performed",
+    "apply.committed",
+    "plan.claimed",
+    "plan.performed",
+    "plan.committed",
+    "publish.claimed",
+    "publish.performed",
+];
+
+/// What waiting for another pull request's apply comes by.
+const WAIT_POINTS: &[&str] = &["wake.claimed", "wake.performed", "wake.committed"];
+
+/// The points are named where the worker passes them: the three of every job, and those with names of their own.
+#[test]
+fn every_point_that_is_named_is_one_where_a_server_dies() {
+    let mut named = BTreeSet::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for part in ["worker", "http"] {
+        for entry in std::fs::read_dir(folder.join(part)).expect("a folder") {
+            let text = std::fs::read_to_string(entry.expect("an entry").path()).unwrap_or_default();
+            let quoted = text.split(".at(\"").skip(1).filter_map(|rest| rest.split('"').next());
+            named.extend(quoted.map(str::to_owned));
+        }
+    }
+    let loops = std::fs::read_to_string(folder.join("worker/loops.rs")).expect("the loops");
+    let at = StackRunId {
+        run: RunId(uuid::Uuid::nil()),
+        stack: StackName::parse("a").expect("a name"),
+    };
+    let works = [
+        Work::Discover(at.run),
+        Work::Plan(at.clone()),
+        Work::Apply(at),
+        Work::Wake,
+    ];
+    for work in works {
+        for step in ["claimed", "performed", "committed"] {
+            assert!(loops.contains(&format!("{{kind}}.{step}")), "no job passes {step}");
+            named.insert(format!("{}.{step}", work.kind()));
+        }
+    }
+    let all = [PLAN_POINTS, APPLY_POINTS, WAIT_POINTS].concat();
+    let tried: BTreeSet<String> = all.into_iter().map(str::to_owned).collect();
+    assert_eq!(named, tried);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_survives_a_death_at_every_point() {
-    let points = [
-        "webhook.stored",
-        "delivery.parsed",
-        "delivery.committed",
-        "decide.claimed",
-        "decide.gathered",
-        "decide.performed",
-        "decide.committed",
-        "discover.claimed",
-        "discover.performed",
-        "discover.committed",
-        "plan.claimed",
-        "plan.performed",
-        "plan.committed",
-        "publish.claimed",
-        "publish.performed",
-    ];
     let mut world = world().await;
-    for point in points {
+    for point in PLAN_POINTS {
         eprintln!("{point}");
         world.start(Some(point)).await;
         let pull = world.change(point).await;
@@ -175,29 +241,9 @@ async fn a_plan_survives_a_death_at_every_point() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_apply_survives_a_death_at_every_point() {
-    let points = [
-        "webhook.stored",
-        "delivery.parsed",
-        "delivery.committed",
-        "decide.claimed",
-        "decide.gathered",
-        "decide.performed",
-        "decide.committed",
-        "apply.claimed",
-        "apply.prepared",
-        "apply.started",
-        "apply.ended",
-        "apply.performed",
-        "apply.committed",
-        "plan.claimed",
-        "plan.performed",
-        "plan.committed",
-        "publish.claimed",
-        "publish.performed",
-    ];
     let mut world = world().await;
     world.start(None).await;
-    for point in points {
+    for point in APPLY_POINTS {
         eprintln!("{point}");
         let pull = world.change(point).await;
         world.checked(pull, "success success action_required").await;
@@ -215,6 +261,54 @@ async fn an_apply_survives_a_death_at_every_point() {
         world.applied_once(point, &STACKS);
         let merged = world.sim.merge(REPO, pull, "bob", Method::Merge).await;
         merged.expect("merged");
+        world.quiet().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_for_another_apply_survives_a_death_at_every_point() {
+    let mut world = world().await;
+    world.start(None).await;
+    for point in WAIT_POINTS {
+        eprintln!("{point}");
+        let above = format!("above-{point}");
+        let other = world
+            .open(&above, &[module(&world.path("outside"), "dns", &above)])
+            .await;
+        let pull = world.change(point).await;
+        for pull in [other, pull] {
+            world.checked(pull, "success success action_required").await;
+            world.approved(pull).await;
+        }
+        // The other one applies dns, which app needs too, after this one's apply was let through.
+        for (pull, command, stack, value) in [
+            (pull, "/apply", "network", *point),
+            (other, "/apply dns", "dns", &above),
+        ] {
+            world.hold(&format!("hold-{stack}"));
+            world.comment(pull, "alice", command).await;
+            world
+                .until("it is being applied", async || {
+                    let applied = world.applied();
+                    let begun = applied.contains(&format!("{stack} {value}"));
+                    begun.then_some(()).ok_or(format!("{applied:?}"))
+                })
+                .await;
+        }
+        world.kill().await;
+        world.start(Some(point)).await;
+        world.let_go("hold-network");
+        world.dies().await;
+        world.start(None).await;
+        world.let_go("hold-dns");
+        world.checked(pull, "success success success").await;
+        world.nothing_is_there_twice(pull, 1).await;
+        world.applied_once(&above, &["dns"]);
+        world.applied_once(point, &STACKS);
+        for pull in [other, pull] {
+            let merged = world.sim.merge(REPO, pull, "bob", Method::Merge).await;
+            merged.expect("merged");
+        }
         world.quiet().await;
     }
 }

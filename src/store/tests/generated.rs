@@ -398,7 +398,6 @@ impl Draw {
             state.pull.opened += 1;
             state.pull.consents.insert(self.commit(), login("a"));
             state.pull.pushed.insert(self.commit(), login("b"));
-            let at = Timestamp(self.number());
             let shown = Shown {
                 at: self.maybe(|draw| Timestamp(draw.number())),
                 content: Some(content(self.digit())),
@@ -407,7 +406,7 @@ impl Draw {
             let applied = AppliedHere {
                 aim: self.aim(),
                 head: self.commit(),
-                at,
+                at: Timestamp(self.number()),
                 by: login("c"),
             };
             state.pull.applied.insert(self.stack(), applied);
