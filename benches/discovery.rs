@@ -11,7 +11,7 @@ use lockkeeper::domain::graph::{Because, Edge, Graph, Reads, Reason};
 use lockkeeper::domain::ids::{RepoId, RepoPath, StackName};
 use lockkeeper::domain::layout::{ReadSet, Stack, StateAt, Tool};
 use lockkeeper::domain::located::Place;
-use lockkeeper::source::parse::Parsed;
+use lockkeeper::source::facts::parse::Parsed;
 use lockkeeper::source::{Change, Entry, Input, Kind, Tree, discover_with, wanted};
 
 use crate::report::Report;

@@ -20,7 +20,7 @@ use crate::domain::ids::{CommitSha, RepoId, StackName};
 use crate::domain::layout::Discovered;
 use crate::domain::located::Located;
 use crate::git::borrow::{Depth, LocalClone};
-use crate::source::parse::Parsed;
+use crate::source::facts::parse::Parsed;
 use crate::worker::discover::{Sides, compare};
 
 /// Show which stacks a change touches and which stand downstream of them, each with its reasons.

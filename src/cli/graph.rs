@@ -17,7 +17,7 @@ use crate::domain::graph::{Because, Edge, Graph, Reads};
 use crate::domain::ids::{RepoPath, StackName};
 use crate::domain::layout::Stack;
 use crate::render::mermaid::{self, Arrow, Class, Node};
-use crate::source::parse::Flavour;
+use crate::source::facts::parse::Flavour;
 use crate::source::survey::{Survey, survey};
 use crate::source::{Kind, Tree};
 

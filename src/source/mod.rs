@@ -9,53 +9,28 @@ use crate::domain::layout::Discovered;
 use crate::domain::located::{Located, Place};
 use crate::domain::rules::Rules;
 use crate::domain::unit::Units;
-use crate::source::before::{Before, Differences};
+use crate::source::change::gone::{Fates, excluded_after_the_merge};
 use crate::source::change::{Compared, Matching, effect, take_labels, touches};
 use crate::source::config::{Config, FILE, Half};
-use crate::source::files::Files;
-use crate::source::gone::{Fates, excluded_after_the_merge};
+use crate::source::facts::parse::{Flavour, Parsed, text};
+use crate::source::layout::before::{Before, Differences};
 use crate::source::layout::{Definitions, Layout, Of, layout};
 use crate::source::module::Modules;
+use crate::source::module::files::Files;
 use crate::source::owners::{owners, states_at_base};
 use crate::source::parallel::on_a_deep_stack;
-use crate::source::parse::{Flavour, Parsed, text};
 
 pub mod parallel;
-pub mod yaml;
-pub mod shapes;
 pub mod config;
-pub mod policies;
-pub mod functions;
 pub mod value;
 pub mod facts;
-pub mod expression;
-pub mod references;
-pub mod hcl;
-pub mod json_text;
-pub mod json;
-pub mod parse;
-pub mod files;
 pub mod module;
-pub mod consumed;
-pub mod lookups;
-pub mod inputs;
-pub mod walk;
-pub mod watch;
-pub mod roots;
-pub mod state;
 pub mod part;
-pub mod edges;
 pub mod terragrunt;
-pub mod environments;
-pub mod before;
 pub mod layout;
-pub mod formatting;
-pub mod gone;
-pub mod deleted;
 pub mod change;
 pub mod owners;
 pub mod survey;
-pub mod schema;
 
 /// What an entry of a git tree is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,7 +121,7 @@ fn configuration(tree: &Tree) -> Config {
     match read {
         Ok(text) => {
             let mut config = Config::parse(&path, text);
-            policies::check(&mut config, tree);
+            config::policies::check(&mut config, tree);
             config
         }
         Err(why) => Config::unreadable(Located::at(Place::file(path), why).hint("make it a plain text file")),

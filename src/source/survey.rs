@@ -6,11 +6,11 @@ use crate::domain::graph::Graph;
 use crate::domain::ids::{RepoId, RepoPath, StackName};
 use crate::domain::located::Located;
 use crate::source::config::{Config, FILE, Half};
-use crate::source::files::Files;
+use crate::source::facts::parse::{Parsed, text};
 use crate::source::layout::{Definitions, Layout, Of, layout};
 use crate::source::module::Modules;
+use crate::source::module::files::Files;
 use crate::source::parallel::on_a_deep_stack;
-use crate::source::parse::{Parsed, text};
 use crate::source::{Kind, Tree, configuration};
 
 /// What one tree says of its stacks, as the server would read it on a base branch.

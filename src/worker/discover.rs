@@ -16,7 +16,7 @@ use crate::git::error::GitError;
 use crate::git::fetch::Want;
 use crate::git::merge::Merged;
 use crate::source;
-use crate::source::parse::Parsed;
+use crate::source::facts::parse::Parsed;
 use crate::tool::site::LocalState;
 use crate::worker::repository::Repository;
 use crate::worker::{Worker, target, trees, units};

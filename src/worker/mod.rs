@@ -10,7 +10,7 @@ use crate::git::Mirrors;
 use crate::github::App;
 use crate::policy::bundle::Directory;
 use crate::process::OwnBinary;
-use crate::source::parse::Parsed;
+use crate::source::facts::parse::Parsed;
 use crate::store::Store;
 use crate::store::artifact::Artifacts;
 use crate::tool::site::Site;

@@ -12,7 +12,7 @@ use crate::cli::checkout::{At, Checkout};
 use crate::cli::environment::Environment;
 use crate::cli::terminal::{counted, plain};
 use crate::cli::{graph, say, terminal, wrong};
-use crate::source::schema::SCHEMA;
+use crate::source::config::schema::SCHEMA;
 use crate::source::survey::{Survey, survey};
 
 pub mod origin;

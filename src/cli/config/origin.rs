@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::domain::ids::RepoPath;
 use crate::domain::located::{Located, Place};
 use crate::source::config::FILE;
-use crate::source::yaml::{self, Node};
+use crate::source::config::yaml::{self, Node};
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

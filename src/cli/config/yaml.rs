@@ -98,7 +98,7 @@ mod tests {
 
     use super::*;
     use crate::domain::ids::RepoPath;
-    use crate::source::yaml::{self, read};
+    use crate::source::config::yaml::{self, read};
 
     #[test]
     fn values_are_written_as_a_person_would() {

@@ -24,7 +24,7 @@ use crate::sim::protection::Rules;
 use crate::sim::snapshot::PullShown;
 use crate::sim::state::Role;
 use crate::sim::{Options, Sim};
-use crate::source::state;
+use crate::source::part::state;
 use crate::tool::site::LocalState;
 use crate::worker::allow::Allow;
 

@@ -9,7 +9,7 @@ use crate::domain::ids::RepoPath;
 use crate::domain::located::{Located, Place};
 use crate::domain::unit::{Need, Source, Unit, UnitState, Units, Where};
 use crate::source::Tree;
-use crate::source::files::Files;
+use crate::source::module::files::Files;
 use crate::source::terragrunt::scan::{At, Scanned, Scans};
 use crate::source::terragrunt::{STACK_FILE, UNIT_FILE, UNIT_FILE_JSON, is_cache, is_unit_file};
 use crate::source::value::{Value, Why};

@@ -7,7 +7,7 @@ use crate::domain::graph::Reads;
 use crate::domain::ids::RepoPath;
 use crate::domain::located::{Located, Place};
 use crate::domain::unit::{Need, Unit, Where};
-use crate::source::files::{Files, What};
+use crate::source::module::files::{Files, What};
 use crate::source::terragrunt::UNIT_FILE;
 use crate::source::terragrunt::light::{known_text, where_is};
 use crate::source::terragrunt::scan::{At, Scanned, Scans};

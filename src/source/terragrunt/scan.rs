@@ -8,11 +8,11 @@ use hcl_edit::structure::{Block, Body};
 use hcl_edit::visit::{Visit, visit_expr, visit_func_call, visit_traversal};
 
 use crate::domain::graph::Reads;
-use crate::source::expression::Text;
+use crate::source::facts::hcl;
+use crate::source::facts::parse::text;
 use crate::source::facts::{Broken, READERS};
-use crate::source::hcl;
-use crate::source::parse::text;
 use crate::source::value::Value;
+use crate::source::value::expression::Text;
 
 /// The blocks of one file, each with its line.
 #[derive(Debug, Default)]

@@ -9,18 +9,18 @@ use crate::domain::layout::{Stack, StateAt, Tool, local_state_key};
 use crate::domain::located::{Located, Place};
 use crate::domain::unit::{Need, Runs, Source, Unit, UnitState, Units, Where};
 use crate::source::config::Declared;
-use crate::source::files::Files;
-use crate::source::hcl;
+use crate::source::facts::hcl;
 use crate::source::layout::{Planned, Reader, shown};
+use crate::source::module::files::Files;
+use crate::source::part::state;
+use crate::source::part::walk::{Root, Walked, walk};
+use crate::source::part::watch::watched;
 use crate::source::part::{Part, backend_state};
-use crate::source::state;
 use crate::source::terragrunt::light::{self, ANCHOR};
 use crate::source::terragrunt::reads::{Texts, texts};
 use crate::source::terragrunt::scan::Scans;
 use crate::source::terragrunt::{UNIT_FILE, UNIT_FILE_JSON, is_cache, is_unit_file};
 use crate::source::value::{Lit, Scope, Vars, resolve};
-use crate::source::walk::{Root, Walked, walk};
-use crate::source::watch::watched;
 
 /// Everything that can tell where a unit's state is.
 struct UnitAt<'a> {
@@ -113,7 +113,7 @@ impl Reader<'_> {
             !unit.excluded && (unit.source != Source::Own || has_files || (!unit.errors.is_empty() && !is_parent))
         };
         let found = self.units.units.iter().filter(runs).map(|(dir, _)| dir);
-        let wanted = crate::source::roots::Wanted::new(&self.of.description.include, self.of.exclude);
+        let wanted = crate::source::layout::roots::Wanted::new(&self.of.description.include, self.of.exclude);
         found
             .filter(|dir| !named.contains(dir) && wanted.takes(dir))
             .cloned()

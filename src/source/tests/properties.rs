@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::{case, diff, path, put, run, show};
 use crate::domain::ids::{RepoId, RepoPath};
-use crate::source::formatting::is_formatting;
-use crate::source::json_text;
+use crate::source::change::formatting::is_formatting;
+use crate::source::facts::json_text;
 use crate::source::{Change, Input, Tree, discover};
 
 /// One thing that a stack may say, and the files that it thereby reads.

@@ -1,6 +1,6 @@
 //! Owns the question whether two texts say the same: whether they differ in white space and comments alone.
 
-use crate::source::parse::Flavour;
+use crate::source::facts::parse::Flavour;
 
 /// Whether these two versions of a file differ in formatting alone. Says no wherever it is not sure.
 pub fn is_formatting(name: &str, old: &[u8], new: &[u8]) -> bool {

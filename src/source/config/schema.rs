@@ -12,8 +12,8 @@ mod tests {
 
     use super::SCHEMA;
     use crate::domain::ids::RepoPath;
+    use crate::source::config::yaml::{Node, Value, read};
     use crate::source::config::{Config, FILE, KEYS};
-    use crate::source::yaml::{Node, Value, read};
 
     fn schema() -> Json {
         serde_json::from_str(SCHEMA).expect("JSON")
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn every_example_of_the_documents_is_what_both_read() {
-        let docs = include_str!("../../docs/config.md");
+        let docs = include_str!("../../../docs/config.md");
         let blocks = docs
             .split("```yaml\n")
             .skip(1)

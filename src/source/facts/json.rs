@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::source::facts::hcl;
+use crate::source::facts::json_text::{Entry, Json, Node, read};
+use crate::source::facts::references::Found;
 use crate::source::facts::{
     Backend, Broken, Call, Facts, FileRead, How, NAMING, Named, PATHS, RemoteState, Repeat, StateKind,
 };
-use crate::source::hcl;
-use crate::source::json_text::{Entry, Json, Node, read};
-use crate::source::references::Found;
 use crate::source::value::Value;
 
 /// Facts of one file's text.

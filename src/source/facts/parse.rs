@@ -5,7 +5,8 @@ use std::sync::{Arc, RwLock};
 
 use crate::domain::layout::Tool;
 use crate::source::facts::{Broken, Facts};
-use crate::source::{Kind, Tree, hcl, json, parallel};
+use crate::source::facts::{hcl, json};
+use crate::source::{Kind, Tree, parallel};
 
 /// Which language a file is in, and who reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

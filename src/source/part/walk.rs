@@ -7,13 +7,13 @@ use crate::domain::graph::Reads;
 use crate::domain::ids::{LockKey, RepoId, RepoPath};
 use crate::domain::layout::{Constraint, GitModule, Pattern, ReadSet, Tool};
 use crate::domain::located::{Located, Place};
-use crate::source::consumed::consumed;
 use crate::source::facts::{Call, Facts, RemoteState, Repeat, StateKind};
-use crate::source::files::{Lost, What};
-use crate::source::inputs::{Inputs, anchored};
-use crate::source::lookups::NamedAt;
+use crate::source::module::consumed::consumed;
+use crate::source::module::files::{Lost, What};
 use crate::source::module::{Module, Modules, lost_error};
-use crate::source::state::of_read;
+use crate::source::part::inputs::{Inputs, anchored};
+use crate::source::part::lookups::NamedAt;
+use crate::source::part::state::of_read;
 use crate::source::value::{Each, Lit, Scope, Vars, Why, resolve, resolve_entries};
 
 /// What a root module and all it calls hold.

@@ -4,10 +4,10 @@ use crate::domain::ids::RepoPath;
 use crate::domain::layout::Pattern;
 use crate::domain::located::{Located, Place};
 use crate::source::facts::{FileRead, How};
-use crate::source::files::{Files, Found, Lost, What};
+use crate::source::module::files::{Files, Found, Lost, What};
 use crate::source::module::lost_error;
+use crate::source::part::walk::Walked;
 use crate::source::value::{PathText, Scope, path_text, resolve};
-use crate::source::walk::Walked;
 
 /// Where paths begin, and where what they read is put.
 pub struct Inputs<'w> {

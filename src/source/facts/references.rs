@@ -9,9 +9,9 @@ use hcl_edit::visit::{
     Visit, visit_block, visit_expr, visit_for_expr, visit_func_call, visit_string_template, visit_traversal_operator,
 };
 
-use crate::source::expression::Text;
 use crate::source::facts::{FileRead, How, MAX_STEPS, Origin, PATHS, READERS, Reference, StateKind, Use};
 use crate::source::value::Value;
+use crate::source::value::expression::Text;
 
 /// What was found.
 #[derive(Default)]

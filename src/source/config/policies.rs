@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::domain::ids::RepoPath;
 use crate::domain::located::{Located, Place};
+use crate::source::config::shapes::did_you_mean;
 use crate::source::config::{Config, FILE, Fault, Half};
-use crate::source::shapes::did_you_mean;
 use crate::source::{Kind, Tree};
 
 /// Adds the fault of a `policies.dir` that holds no policy. A gate that nobody guards must not look open.

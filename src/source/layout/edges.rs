@@ -10,7 +10,7 @@ use crate::domain::located::{Located, Place};
 use crate::source::config::Declared;
 use crate::source::module::Module;
 use crate::source::part::Part;
-use crate::source::walk::StateRead;
+use crate::source::part::walk::StateRead;
 
 /// The edges of one tree, and what is wrong with them.
 #[derive(Default)]

@@ -4,6 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::value::{Locals, Value};
 
+pub mod references;
+pub mod hcl;
+pub mod json_text;
+pub mod json;
+pub mod parse;
+
 /// The facts of one `.tf`, `.tofu` or `.tf.json` file; they depend on its bytes alone.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {

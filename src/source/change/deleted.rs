@@ -7,7 +7,7 @@ use crate::domain::ids::StackName;
 use crate::domain::layout::{Deleted, Stack, StateAt};
 use crate::domain::located::Located;
 use crate::source::change::Matching;
-use crate::source::gone::{Fate, Fates, StillNeeded};
+use crate::source::change::gone::{Fate, Fates, StillNeeded};
 use crate::source::layout::{Layout, place_of};
 
 /// Both trees, and which stacks of the merged one are changed.

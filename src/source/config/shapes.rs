@@ -6,8 +6,8 @@ use ignore::gitignore::GitignoreBuilder;
 
 use crate::domain::ids::RepoPath;
 use crate::domain::located::{Located, Place};
+use crate::source::config::yaml::{At, Key, Node, Value};
 use crate::source::config::{Fault, Half};
-use crate::source::yaml::{At, Key, Node, Value};
 
 /// Keys that a later version will know: refused, never ignored.
 const LATER: &[&str] = &[

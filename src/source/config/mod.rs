@@ -6,8 +6,13 @@ use crate::domain::ids::{RepoPath, StackName};
 use crate::domain::layout::Tool;
 use crate::domain::located::{Located, Place};
 use crate::domain::rules::{LIBRARY, LockAt, PendingCheck, PolicySources, Requirement, Rules, branch_pattern};
-use crate::source::shapes::{Shapes, shortened};
-use crate::source::yaml::{At, Node, Value, read};
+use crate::source::config::shapes::{Shapes, shortened};
+use crate::source::config::yaml::{At, Node, Value, read};
+
+pub mod yaml;
+pub mod shapes;
+pub mod policies;
+pub mod schema;
 
 /// The file's name, at the repository root.
 pub const FILE: &str = "lockkeeper.yaml";

@@ -10,10 +10,10 @@ use crate::domain::located::{Located, Place};
 use crate::source::Change;
 use crate::source::change::Matching;
 use crate::source::config::{Description, FILE};
-use crate::source::files::{Files, Lost, What};
+use crate::source::facts::parse::Flavour;
+use crate::source::layout::roots::takes;
 use crate::source::layout::{Layout, place_of};
-use crate::source::parse::Flavour;
-use crate::source::roots::takes;
+use crate::source::module::files::{Files, Lost, What};
 
 /// What became of a stack of base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

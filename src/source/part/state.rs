@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::domain::ids::{LockKey, RepoId, RepoPath};
 use crate::domain::layout::{StateAt, local_state_key, state_key, tells_the_state};
+use crate::source::part::walk::Target;
 use crate::source::value::{Lit, Why};
-use crate::source::walk::Target;
 
 /// What is known of a backend's configuration.
 pub type Config = BTreeMap<String, Result<Lit, Why>>;

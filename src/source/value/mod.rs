@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::source::functions;
+pub mod functions;
+pub mod expression;
 
 /// An expression as it is written, as far as we understand it.
 #[derive(Debug, Clone, PartialEq)]

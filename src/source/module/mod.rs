@@ -7,11 +7,14 @@ use std::sync::{Arc, OnceLock};
 use crate::domain::ids::RepoPath;
 use crate::domain::layout::Tool;
 use crate::domain::located::{Located, Place};
-use crate::source::consumed::Mention;
+use crate::source::facts::parse::{Flavour, Known};
 use crate::source::facts::{Call, Facts};
-use crate::source::files::{Files, Lost, What};
-use crate::source::parse::{Flavour, Known};
+use crate::source::module::consumed::Mention;
+use crate::source::module::files::{Files, Lost, What};
 use crate::source::value::{Locals, Scope, Vars, resolve};
+
+pub mod files;
+pub mod consumed;
 
 /// One directory's files, put together.
 #[derive(Default)]

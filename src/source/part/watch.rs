@@ -3,7 +3,7 @@
 use crate::domain::ids::RepoPath;
 use crate::domain::layout::Pattern;
 use crate::domain::located::{Located, Place};
-use crate::source::inputs::anchored;
+use crate::source::part::inputs::anchored;
 
 /// `watch` lines, which are relative to the stack's directory, as patterns from the repository root.
 pub fn watched(dir: &RepoPath, watch: &[(String, Place)], errors: &mut Vec<Located>) -> Vec<Pattern> {

@@ -8,18 +8,23 @@ use crate::domain::ids::{RepoId, RepoPath, StackName};
 use crate::domain::layout::{Pattern, Stack, Tool};
 use crate::domain::located::{Located, Place};
 use crate::domain::unit::Units;
-use crate::source::before::Before;
 use crate::source::config::{Declared, Description};
-use crate::source::edges::{Looking, edges};
-use crate::source::environments::{Environment, Environments, OwnState, environments};
-use crate::source::lookups::{looked_up, suggestions};
+use crate::source::layout::before::Before;
+use crate::source::layout::edges::{Looking, edges};
+use crate::source::layout::environments::{Environment, Environments, OwnState, environments};
+use crate::source::layout::roots::Roots;
 use crate::source::module::Modules;
 use crate::source::parallel;
+use crate::source::part::lookups::{looked_up, suggestions};
+use crate::source::part::watch::watched;
 use crate::source::part::{Asked, Part, is_partial};
-use crate::source::roots::Roots;
 use crate::source::terragrunt::scan::Scans;
 use crate::source::terragrunt::stack::{Needed, run_by_units, units};
-use crate::source::watch::watched;
+
+pub mod roots;
+pub mod edges;
+pub mod environments;
+pub mod before;
 
 /// What one tree says of its stacks.
 #[derive(Default)]

@@ -6,11 +6,15 @@ use crate::domain::graph::{Edge, Graph, Reach, Reason, Touch};
 use crate::domain::ids::{RepoPath, StackName};
 use crate::domain::layout::{Deleted, Readers, Stack};
 use crate::domain::located::{Located, Place};
-use crate::source::deleted::{Between, deleted};
-use crate::source::formatting::is_formatting;
-use crate::source::gone::{self, Fate, Fates};
+use crate::source::change::deleted::{Between, deleted};
+use crate::source::change::formatting::is_formatting;
+use crate::source::change::gone::{Fate, Fates};
 use crate::source::layout::Layout;
 use crate::source::{Change, Entry, Kind, Tree};
+
+pub mod formatting;
+pub mod gone;
+pub mod deleted;
 
 /// How the stacks of base are found again in the merged tree.
 pub struct Matching {

@@ -9,7 +9,7 @@ use crate::domain::layout::Tool;
 use crate::domain::located::Place;
 use crate::source::module::Modules;
 use crate::source::parallel;
-use crate::source::walk::place;
+use crate::source::part::walk::place;
 
 /// Where to look, and for what.
 pub struct Roots<'a> {

@@ -7,14 +7,19 @@ use crate::domain::layout::{Constraint, GitModule, ReadSet, StateAt, Tool};
 use crate::domain::located::{Located, Place};
 use crate::source::config::Declared;
 use crate::source::facts::Backend;
-use crate::source::files::{Files, What};
-use crate::source::lookups::NamedAt;
+use crate::source::facts::parse::text;
+use crate::source::facts::{hcl, json};
+use crate::source::module::files::{Files, What};
 use crate::source::module::{Module, Modules, lost_error};
-use crate::source::parse::text;
-use crate::source::state;
+use crate::source::part::lookups::NamedAt;
+use crate::source::part::walk::{Root, StateRead, Walked, walk};
 use crate::source::value::{Scope, Value, Vars, resolve};
-use crate::source::walk::{Root, StateRead, Walked, walk};
-use crate::source::{hcl, json};
+
+pub mod lookups;
+pub mod inputs;
+pub mod walk;
+pub mod watch;
+pub mod state;
 
 /// All that a root module's files say, with these variable files and this backend.
 pub struct Part {

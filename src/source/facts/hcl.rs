@@ -6,10 +6,10 @@ use std::sync::Arc;
 use hcl_edit::expr::Expression;
 use hcl_edit::structure::{Block, Body, Structure};
 
-use crate::source::expression::Text;
+use crate::source::facts::references::{self, Found};
 use crate::source::facts::{Backend, Broken, Call, Facts, NAMING, Named, RemoteState, Repeat, StateKind};
-use crate::source::references::{self, Found};
 use crate::source::value::Value;
+use crate::source::value::expression::Text;
 
 /// Facts of one file's text. A file that does not parse has facts that say so.
 pub fn facts(text: &str) -> Facts {
