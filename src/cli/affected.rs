@@ -20,7 +20,7 @@ use crate::domain::ids::{CommitSha, RepoId, StackName};
 use crate::domain::layout::Discovered;
 use crate::domain::located::Located;
 use crate::git::borrow::{Depth, LocalClone};
-use crate::source::facts::parse::Parsed;
+use crate::source::kept::Kept;
 use crate::worker::discover::{Sides, compare};
 
 /// Show which stacks a change touches and which stand downstream of them, each with its reasons.
@@ -124,7 +124,7 @@ async fn report(args: &AffectedArgs, environment: &Environment) -> anyhow::Resul
         head: &head,
         base_ref: &args.base,
     };
-    let compared = match compare(&mirror, RepoId(0), Arc::new(Parsed::default()), &sides, None).await {
+    let compared = match compare(&mirror, RepoId(0), Arc::new(Kept::default()), &sides, None).await {
         Ok(compared) => compared,
         Err(error) if clone.depth().await? == Depth::Partial => {
             return Err(error).context("read what the clone lacks (it is partial, `clone --filter`): use a whole one");

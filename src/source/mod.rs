@@ -12,10 +12,10 @@ use crate::domain::unit::Units;
 use crate::source::change::gone::{Fates, excluded_after_the_merge};
 use crate::source::change::{Compared, Matching, effect, take_labels, touches};
 use crate::source::config::{Config, FILE, Half};
-use crate::source::facts::parse::{Flavour, Parsed, text};
-use crate::source::layout::before::{Before, Differences};
-use crate::source::layout::{Definitions, Layout, Of, layout};
-use crate::source::module::Modules;
+use crate::source::facts::parse::{Flavour, text};
+use crate::source::kept::{Asking, Kept, Older, Reading};
+use crate::source::layout::before::Differences;
+use crate::source::layout::{Definitions, Layout};
 use crate::source::module::files::Files;
 use crate::source::owners::{owners, states_at_base};
 use crate::source::parallel::on_a_deep_stack;
@@ -28,6 +28,7 @@ pub mod module;
 pub mod part;
 pub mod terragrunt;
 pub mod layout;
+pub mod kept;
 pub mod change;
 pub mod owners;
 pub mod survey;
@@ -137,12 +138,12 @@ fn is_a_directory(tree: &Tree, path: &RepoPath) -> bool {
 
 /// Stacks, edges and what the changes affect. Never panics on bad input; bounded in time.
 pub fn discover(input: &Input<'_>) -> Discovered {
-    discover_with(&Parsed::default(), input)
+    discover_with(&Kept::default(), input)
 }
 
-/// The same with facts of files that were parsed before, by git's name of their contents.
-pub fn discover_with(parsed: &Parsed, input: &Input<'_>) -> Discovered {
-    on_a_deep_stack(|| discovered(parsed, input)).unwrap_or_else(|error| Discovered {
+/// The same with what is kept of other runs; it is found quicker, and nothing else.
+pub fn discover_with(kept: &Kept, input: &Input<'_>) -> Discovered {
+    on_a_deep_stack(|| discovered(kept, input)).unwrap_or_else(|error| Discovered {
         rules: rules(input.base),
         graph: Graph::default(),
         selected: BTreeMap::new(),
@@ -158,20 +159,25 @@ pub fn discover_with(parsed: &Parsed, input: &Input<'_>) -> Discovered {
     })
 }
 
-fn discovered(parsed: &Parsed, input: &Input<'_>) -> Discovered {
-    let at_base = configuration(input.base);
-    let at_merged = configuration(input.merged);
+fn discovered(kept: &Kept, input: &Input<'_>) -> Discovered {
+    let base = kept.base(input.repo, input.base);
+    let at_base = &base.config;
+    let at_merged = &configuration(input.merged);
     let file_differs = entry_of(input.base) != entry_of(input.merged);
-    let (base, mut merged) = layouts(parsed, input, &at_base, &at_merged, file_differs);
+    let files = Files::new(input.merged);
     // A file that cannot be read says nothing about stacks: with base's description the others stay what they are.
-    let described = if at_merged.unreadable { &at_base } else { &at_merged };
+    let described = if at_merged.unreadable { at_base } else { at_merged };
+    let definitions = match file_differs {
+        true => Definitions::Wanted,
+        false => Definitions::Unwanted,
+    };
+    let mut merged = merged_layout(kept, input.repo, &base, &files, described, definitions);
+    let base = &base.layout;
 
-    let mut notices = gate_notices(input, &at_base, &at_merged);
-    let matching = Matching::of(&base, &merged);
-    notices.extend(take_labels(&base, &mut merged, &matching));
-    let fates = Fates::of_all(&base, &merged, &matching, &described.layout, || {
-        Files::new(input.merged)
-    });
+    let mut notices = gate_notices(input, at_base, at_merged);
+    let matching = Matching::of(base, &merged);
+    notices.extend(take_labels(base, &mut merged, &matching));
+    let fates = Fates::of_all(base, &merged, &matching, &described.layout, &files);
     let (old, new) = (&at_base.rules.exclude, &described.rules.exclude);
     notices.extend(excluded_after_the_merge(&merged, old, new, &described.layout));
     let stacks = std::mem::take(&mut merged.stacks);
@@ -182,7 +188,7 @@ fn discovered(parsed: &Parsed, input: &Input<'_>) -> Discovered {
     merged.stacks = graph.stacks().clone();
     let touches = touches(input.base, input.merged, input.changes);
     let effect = effect(&Compared {
-        base: &base,
+        base,
         merged: &merged,
         graph: &graph,
         matching: &matching,
@@ -221,7 +227,7 @@ fn discovered(parsed: &Parsed, input: &Input<'_>) -> Discovered {
         list.dedup();
     }
     Discovered {
-        rules: gate(&at_base),
+        rules: gate(at_base),
         graph,
         selected: effect.selected,
         changed: effect.changed,
@@ -234,39 +240,30 @@ fn discovered(parsed: &Parsed, input: &Input<'_>) -> Discovered {
     }
 }
 
-/// What both trees say of their stacks.
-fn layouts(
-    parsed: &Parsed,
-    input: &Input<'_>,
-    at_base: &Config,
-    at_merged: &Config,
-    file_differs: bool,
-) -> (Layout, Layout) {
-    let facts = parsed.of(&[input.base, input.merged]);
-    let (base_files, merged_files) = (Files::new(input.base), Files::new(input.merged));
-    let differences = Differences::between(input.base, input.merged);
-    let of = |modules: &Modules<'_>, config: &Config, known: &BTreeSet<RepoPath>, before: Option<&Before<'_>>| {
-        layout(&Of {
-            repo: input.repo,
-            modules,
-            description: &config.layout,
-            exclude: &at_base.rules.exclude,
-            known,
-            before,
-            definitions: match file_differs {
-                true => Definitions::Wanted,
-                false => Definitions::Unwanted,
-            },
-        })
+/// What the merged tree says of its stacks, with what base's reading says still.
+fn merged_layout(
+    kept: &Kept,
+    repo: RepoId,
+    base: &Reading,
+    files: &Files<'_>,
+    config: &Config,
+    definitions: Definitions,
+) -> Layout {
+    let differences = Differences::between(&base.seen, files);
+    let known: BTreeSet<RepoPath> = base.layout.stacks.values().map(|stack| stack.dir.clone()).collect();
+    let older = Older {
+        reading: base,
+        differences: &differences,
     };
-    let base_modules = Modules::new(&base_files, &facts);
-    let base = of(&base_modules, at_base, &BTreeSet::new(), None);
-    let known: BTreeSet<RepoPath> = base.stacks.values().map(|stack| stack.dir.clone()).collect();
-    // A file that cannot be read says nothing about stacks: with base's description the others stay what they are.
-    let description = if at_merged.unreadable { at_base } else { at_merged };
-    let modules = Modules::new(&merged_files, &facts).keep(&base_modules, |dir| differences.leaves(dir));
-    let merged = of(&modules, description, &known, Some(&Before::new(&base, &differences)));
-    (base, merged)
+    let asked = Asking {
+        repo,
+        files,
+        config,
+        exclude: &base.config.rules.exclude,
+        known: &known,
+        definitions,
+    };
+    kept.read(&asked, Some(&older), |layout, _| layout)
 }
 
 /// What people call the file by mistake.

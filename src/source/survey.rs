@@ -54,7 +54,7 @@ pub fn survey(tree: &Tree) -> Survey {
 fn surveyed(tree: &Tree) -> Survey {
     let config = configuration(tree);
     let parsed = Parsed::default();
-    let facts = parsed.of(&[tree]);
+    let facts = parsed.of(tree, |_| true);
     let files = Files::new(tree);
     let modules = Modules::new(&files, &facts);
     let with = |exclude: &[String]| {

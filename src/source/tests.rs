@@ -17,6 +17,7 @@ use crate::domain::layout::{Discovered, ReadSet, Stack, StateAt, Tool};
 use crate::domain::located::Place;
 use crate::source::{Change, Entry, Input, Kind, Tree, discover, wanted};
 
+mod kept;
 mod properties;
 
 /// `-- stack DIR --` is a root module with a local backend. `-- path --` stands in both trees, `-- base: path --` and `-- head: path --` in one; `-- path -> target --` is

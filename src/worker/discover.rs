@@ -16,7 +16,7 @@ use crate::git::error::GitError;
 use crate::git::fetch::Want;
 use crate::git::merge::Merged;
 use crate::source;
-use crate::source::facts::parse::Parsed;
+use crate::source::kept::Kept;
 use crate::tool::site::LocalState;
 use crate::worker::repository::Repository;
 use crate::worker::{Worker, target, trees, units};
@@ -82,7 +82,7 @@ async fn look(worker: &Worker, repository: &Repository, at: &At<'_>) -> Result<D
         repository,
         run: at.run,
     };
-    let compared = compare(&repository.mirror, repository.id, worker.parsed(), &sides, Some(asking)).await?;
+    let compared = compare(&repository.mirror, repository.id, worker.kept(), &sides, Some(asking)).await?;
     let Compared { discovered, tree } = match compared {
         Ok(compared) => compared,
         Err(located) => return Ok(Discovered::Failed(located)),
@@ -120,7 +120,7 @@ pub struct Compared {
 pub async fn compare(
     mirror: &Mirror,
     repo: RepoId,
-    known: Arc<Parsed>,
+    kept: Arc<Kept>,
     sides: &Sides<'_>,
     asking: Option<Asking<'_>>,
 ) -> Result<Result<Compared, Vec<Located>>, GitError> {
@@ -175,7 +175,7 @@ pub async fn compare(
             merged: &merged_files,
             changes: &changes,
         };
-        source::discover_with(&known, &input)
+        source::discover_with(&kept, &input)
     });
     let discovered = parsed
         .await

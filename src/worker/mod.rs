@@ -10,7 +10,7 @@ use crate::git::Mirrors;
 use crate::github::App;
 use crate::policy::bundle::Directory;
 use crate::process::OwnBinary;
-use crate::source::facts::parse::Parsed;
+use crate::source::kept::Kept;
 use crate::store::Store;
 use crate::store::artifact::Artifacts;
 use crate::tool::site::Site;
@@ -82,8 +82,8 @@ struct Inner {
     checkouts: place::Gates<RunId>,
     /// One job works with the folders of a stack of a run at a time.
     turns: place::Gates<StackRunId>,
-    /// What files said, by their contents: shared by every run.
-    parsed: Arc<Parsed>,
+    /// What files said, and how base trees were read: shared by every run.
+    kept: Arc<Kept>,
     /// What terragrunt said of trees.
     units: units::Answers,
     counters: Mutex<std::collections::BTreeMap<&'static str, u64>>,
@@ -96,7 +96,7 @@ impl Worker {
             repositories: Mutex::default(),
             checkouts: place::Gates::default(),
             turns: place::Gates::default(),
-            parsed: Arc::default(),
+            kept: Arc::default(),
             units: units::Answers::default(),
             counters: Mutex::default(),
         };
@@ -131,8 +131,8 @@ impl Worker {
         (self.inner.parts.clock)()
     }
 
-    fn parsed(&self) -> Arc<Parsed> {
-        Arc::clone(&self.inner.parsed)
+    fn kept(&self) -> Arc<Kept> {
+        Arc::clone(&self.inner.kept)
     }
 
     /// What was said of a repository through an installation that is there, as far as we know.

@@ -42,13 +42,13 @@ pub struct StillNeeded {
 }
 
 impl<'a> Fates<'a> {
-    /// Looks at every stack of base. `files` gives the merged tree, and is called only where a stack did not stay.
-    pub fn of_all<'t>(
+    /// Looks at every stack of base. `files` are the merged tree's.
+    pub fn of_all(
         base: &'a Layout,
         merged: &Layout,
         matching: &Matching,
         description: &Description,
-        files: impl FnOnce() -> Files<'t>,
+        files: &Files<'_>,
     ) -> Fates<'a> {
         let mut fates = Fates {
             fates: Vec::new(),
@@ -63,13 +63,9 @@ impl<'a> Fates<'a> {
         if left.is_empty() {
             return fates;
         }
-        let files = files();
         let elsewhere = Elsewhere::of(merged, description);
         for stack in left {
-            let fate = match (
-                what_is_left(&files, &stack.dir),
-                merged.stacks.contains_key(&stack.name),
-            ) {
+            let fate = match (what_is_left(files, &stack.dir), merged.stacks.contains_key(&stack.name)) {
                 (Left::Nothing, false) => Fate::Deleted,
                 (Left::Nothing, true) => Fate::Replaced,
                 (left, _) => {

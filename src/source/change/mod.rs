@@ -96,6 +96,11 @@ impl Matching {
         self.forward.get(base).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether a stack of base is in the merged tree what it was, and nothing else.
+    fn is_itself(&self, base: &StackName) -> bool {
+        self.merged(base) == std::slice::from_ref(base)
+    }
+
     /// What a stack of the merged tree is at base.
     pub fn bases(&self, merged: &StackName) -> &[StackName] {
         self.back.get(merged).map_or(&[], Vec::as_slice)
@@ -256,22 +261,11 @@ pub fn effect(compared: &Compared<'_>) -> Effect {
         .cloned()
         .collect();
 
-    // A base stack that matches nothing keeps its name, which no merged stack has.
-    let names = graph
-        .stacks()
-        .keys()
-        .chain(base.stacks.keys().filter(|name| matching.merged(name).is_empty()));
-    let mut edges: Vec<Edge> = graph.edges().to_vec();
-    edges.extend(base.edges.iter().flat_map(|edge| translated(edge, matching)));
-    edges.extend(fates.still_needed.iter().map(|needed| needed.edge.clone()));
-    edges.sort();
-    edges.dedup();
-    let reach = Reach::new(names.cloned().collect(), &edges);
     let seeds = seeds
         .into_iter()
         .map(|(name, reasons)| (name, shortened(reasons)))
         .collect();
-    let mut affected = reach.affected(&edges, seeds);
+    let mut affected = affected_in_either(compared, seeds);
 
     let between = Between {
         base,
@@ -285,6 +279,41 @@ pub fn effect(compared: &Compared<'_>) -> Effect {
     affected.retain(|name, _| merged.stacks.contains_key(name));
     effect.selected = affected;
     effect
+}
+
+/// What reaches one of these stacks over the edges of either tree.
+fn affected_in_either(
+    compared: &Compared<'_>,
+    seeds: BTreeMap<StackName, Vec<Reason>>,
+) -> BTreeMap<StackName, Vec<Reason>> {
+    let Compared {
+        base,
+        graph,
+        matching,
+        fates,
+        ..
+    } = compared;
+    // Most edges of base are the merged tree's too, which are sorted.
+    let stays = |edge: &&Edge| matching.is_itself(&edge.downstream) && matching.is_itself(&edge.upstream);
+    let is_known = |edge: &&Edge| stays(edge) && graph.edges().binary_search(edge).is_ok();
+    let others = base.edges.iter().filter(|edge| !is_known(edge));
+    let mut further: Vec<Edge> = others.flat_map(|edge| translated(edge, matching)).collect();
+    further.extend(fates.still_needed.iter().map(|needed| needed.edge.clone()));
+    // A base stack that matches nothing keeps its name, which no merged stack has.
+    let mut gone = base
+        .stacks
+        .keys()
+        .filter(|name| matching.merged(name).is_empty())
+        .peekable();
+    if further.is_empty() && gone.peek().is_none() {
+        return graph.affected(seeds);
+    }
+    let names = graph.stacks().keys().chain(gone);
+    let mut edges: Vec<Edge> = graph.edges().to_vec();
+    edges.extend(further);
+    edges.sort();
+    edges.dedup();
+    Reach::new(names.cloned().collect(), &edges).affected(&edges, seeds)
 }
 
 /// The stacks whose own inputs are others, of both trees, each with why.

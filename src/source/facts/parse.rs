@@ -1,4 +1,4 @@
-//! Owns parsing in bulk: every file of some trees once, whatever its path, on a few threads.
+//! Owns parsing in bulk: every file of a tree once, whatever its path, on a few threads.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, RwLock};
@@ -64,48 +64,54 @@ pub struct Parsed {
     shelf: RwLock<HashMap<String, [Option<Arc<Facts>>; 2]>>,
 }
 
-/// The facts of some trees' files; what other runs put on the shelf or take from it changes nothing here.
+/// The facts of one tree's files; what other runs put on the shelf or take from it changes nothing here.
 pub struct Known<'t> {
+    parsed: &'t Parsed,
+    tree: &'t Tree,
     facts: HashMap<(&'t str, bool), Arc<Facts>>,
 }
 
 /// About 300 MB of facts at the very most; then the shelf is emptied.
 const MAX_KEPT: usize = 100_000;
+
 impl Known<'_> {
-    /// The facts of a file; none for one whose contents were not read.
+    /// The facts of a file; none for one whose contents were not read. What was not asked for in bulk is parsed here.
     pub fn facts(&self, blob: &str, flavour: Flavour) -> Option<Arc<Facts>> {
-        self.facts.get(&(blob, flavour.is_json())).cloned()
+        let key = (blob, flavour.is_json());
+        let known = self.facts.get(&key).cloned();
+        known.or_else(|| {
+            let bytes = self.tree.blobs.get(blob)?;
+            Some(self.parsed.one(key, bytes))
+        })
     }
 }
 
 type Unread<'t> = ((&'t str, bool), &'t Arc<[u8]>);
 
 impl Parsed {
-    /// The facts of every file of these trees; parses what is not on the shelf yet, on this thread, which has to be
-    /// a deep one, and on others.
-    pub fn of<'t>(&self, trees: &[&'t Tree]) -> Known<'t> {
+    /// The facts of a tree's files in the directories that are asked for; parses what is not on the shelf yet, on this
+    /// thread, which has to be a deep one, and on others.
+    pub fn of<'t>(&'t self, tree: &'t Tree, asked: impl Fn(&str) -> bool) -> Known<'t> {
         let mut facts = HashMap::new();
         let mut unread: HashMap<(&'t str, bool), &'t Arc<[u8]>> = HashMap::new();
         {
             let shelf = self.shelf.read().expect(NO_PANIC);
-            for tree in trees {
-                for (path, entry) in &tree.entries {
-                    let Some(flavour) = Flavour::of(path.file_name()) else {
-                        continue;
-                    };
-                    if !matches!(entry.kind, Kind::File | Kind::Executable) {
-                        continue;
-                    }
-                    let key = (entry.blob.as_str(), flavour.is_json());
-                    if facts.contains_key(&key) {
-                        continue;
-                    }
-                    let kept = shelf.get(key.0).and_then(|kept| kept[usize::from(key.1)].clone());
-                    match (kept, tree.blobs.get(key.0)) {
-                        (Some(kept), _) => drop(facts.insert(key, kept)),
-                        (None, Some(bytes)) => drop(unread.insert(key, bytes)),
-                        (None, None) => {}
-                    }
+            for (path, entry) in &tree.entries {
+                let (dir, name) = path.as_str().rsplit_once('/').unwrap_or(("", path.as_str()));
+                let Some(flavour) = Flavour::of(name) else {
+                    continue;
+                };
+                if !matches!(entry.kind, Kind::File | Kind::Executable) || !asked(dir) {
+                    continue;
+                }
+                let key = (entry.blob.as_str(), flavour.is_json());
+                // The shelf may know what is too large here: what a tree says never depends on what others hold.
+                let Some(bytes) = tree.blobs.get(key.0).filter(|_| !facts.contains_key(&key)) else {
+                    continue;
+                };
+                match shelf.get(key.0).and_then(|kept| kept[usize::from(key.1)].clone()) {
+                    Some(kept) => drop(facts.insert(key, kept)),
+                    None => drop(unread.insert(key, bytes)),
                 }
             }
         }
@@ -115,7 +121,21 @@ impl Parsed {
             self.keep(&read);
             facts.extend(read);
         }
-        Known { facts }
+        Known {
+            parsed: self,
+            tree,
+            facts,
+        }
+    }
+
+    fn one(&self, key: (&str, bool), bytes: &[u8]) -> Arc<Facts> {
+        let kept = self.shelf.read().expect(NO_PANIC).get(key.0).cloned();
+        let kept = kept.and_then(|kept| kept[usize::from(key.1)].clone());
+        kept.unwrap_or_else(|| {
+            let facts = Arc::new(parse(bytes, key.1));
+            self.keep(&[(key, facts.clone())]);
+            facts
+        })
     }
 
     fn keep(&self, read: &[((&str, bool), Arc<Facts>)]) {

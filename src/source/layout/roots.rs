@@ -9,7 +9,6 @@ use crate::domain::layout::Tool;
 use crate::domain::located::Place;
 use crate::source::module::Modules;
 use crate::source::parallel;
-use crate::source::part::walk::place;
 
 /// Where to look, and for what.
 pub struct Roots<'a> {
@@ -27,32 +26,31 @@ pub struct Roots<'a> {
     pub exclude: &'a [String],
 }
 
-/// What the files of one directory say of it.
-struct Surveyed {
-    backend: Option<Place>,
-    provider: Option<Place>,
-    has_content: bool,
-    is_broken: bool,
-    /// Directories that its module blocks name.
-    calls: Vec<RepoPath>,
-}
-
 impl Roots<'_> {
     /// Root modules that nothing names, each with the line that makes it one.
     pub fn found(&self) -> Vec<(RepoPath, Option<Place>)> {
         let dirs: Vec<&RepoPath> = self.dirs.iter().collect();
         // Most of the time of a discovery goes into putting modules together, and each stands alone.
-        let surveyed = parallel::map(&dirs, |dir| self.surveyed(dir));
-        let called: HashSet<&RepoPath> = surveyed.iter().flat_map(|surveyed| &surveyed.calls).collect();
+        let modules = parallel::map(&dirs, |dir| {
+            let module = self.modules.at(dir, (self.tool)(dir));
+            self.modules.surveyed(dir, &module);
+            module
+        });
+        let surveyed = |dir: &RepoPath, module| self.modules.surveyed(dir, module);
+        let mut called: HashSet<&RepoPath> = HashSet::new();
+        for (dir, module) in dirs.iter().zip(&modules) {
+            called.extend(&surveyed(dir, module).calls);
+        }
         let wanted = Wanted::new(self.include, self.exclude);
         let included = !wanted.include.is_empty();
         let mut roots = Vec::new();
-        for (dir, surveyed) in dirs.into_iter().zip(&surveyed) {
+        for (dir, module) in dirs.into_iter().zip(&modules) {
             if self.named.contains(dir) || self.run_by_units.contains(dir) || !wanted.takes(dir) {
                 continue;
             }
+            let surveyed = surveyed(dir, module);
             let is_called = called.contains(dir);
-            let was_stack = surveyed.is_broken && self.known.contains(dir);
+            let was_stack = !module.errors.is_empty() && self.known.contains(dir);
             let provider = surveyed.provider.as_ref().filter(|_| !is_called);
             if let Some(place) = surveyed.backend.as_ref().or(provider) {
                 roots.push((dir.clone(), Some(place.clone())));
@@ -61,31 +59,6 @@ impl Roots<'_> {
             }
         }
         roots
-    }
-
-    fn surveyed(&self, dir: &RepoPath) -> Surveyed {
-        let module = self.modules.at(dir, (self.tool)(dir));
-        let mut surveyed = Surveyed {
-            backend: None,
-            provider: None,
-            has_content: false,
-            is_broken: !module.errors.is_empty(),
-            calls: Vec::new(),
-        };
-        for (file, facts) in &module.files {
-            if let (None, Some(backend)) = (&surveyed.backend, facts.backends.first()) {
-                surveyed.backend = Some(place(file, backend.line));
-            }
-            if let (None, Some(line)) = (&surveyed.provider, facts.providers.first()) {
-                surveyed.provider = Some(place(file, *line));
-            }
-            surveyed.has_content |= facts.has_content;
-            let calls = facts.calls.iter();
-            surveyed
-                .calls
-                .extend(calls.filter_map(|call| Some(self.modules.called(dir, call)?.1)));
-        }
-        surveyed
     }
 }
 

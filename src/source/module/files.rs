@@ -48,6 +48,16 @@ pub enum Lost {
 
 /// More links on one way than anybody makes.
 const MAX_LINKS: usize = 40;
+/// Paths that are looked at to tell where all links of a tree lead.
+const MAX_STEPS: usize = 50_000;
+
+/// Where one link leads.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Lead {
+    /// Every path that was looked at on the way.
+    by: Vec<RepoPath>,
+    pub to: Result<Found, Lost>,
+}
 
 impl<'a> Files<'a> {
     pub fn new(tree: &'a Tree) -> Self {
@@ -151,38 +161,61 @@ impl<'a> Files<'a> {
         if self.dirs.contains_key(path.as_str()) {
             return Ok(found(What::Directory));
         }
-        self.follow(path)
+        self.follow(path, |_| true).unwrap_or(Err(Lost::Missing))
     }
 
-    fn follow(&self, path: &RepoPath) -> Result<Found, Lost> {
+    /// Where every link leads; `None`: following them all takes more steps than anybody's links do.
+    pub fn leads(&self) -> Option<Vec<Lead>> {
+        let mut left = MAX_STEPS;
+        let lead = |link: &&RepoPath| {
+            let mut by = Vec::new();
+            let to = self.follow(link, |path| {
+                by.push(path.clone());
+                left = left.saturating_sub(1);
+                left > 0
+            });
+            to.map(|to| Lead { by, to })
+        };
+        self.links.iter().map(lead).collect()
+    }
+
+    /// `look` is told every path that is looked at on the way; `None`: it says that this is enough.
+    fn follow(&self, path: &RepoPath, mut look: impl FnMut(&RepoPath) -> bool) -> Option<Result<Found, Lost>> {
         let mut links = Vec::new();
         let mut at = RepoPath::root();
         let mut rest: Vec<String> = path.as_str().split('/').rev().map(str::to_owned).collect();
         while let Some(part) = rest.pop() {
-            let next = at.join(&part).ok_or_else(|| Lost::Leaves(path.clone()))?;
+            let Some(next) = at.join(&part) else {
+                return Some(Err(Lost::Leaves(path.clone())));
+            };
+            if !look(&next) {
+                return None;
+            }
             match self.tree.entries.get(&next).map(|entry| (entry.kind, &entry.blob)) {
                 Some((Kind::Symlink, blob)) => {
                     if links.len() >= MAX_LINKS {
-                        return Err(Lost::Circle(path.clone()));
+                        return Some(Err(Lost::Circle(path.clone())));
                     }
                     let target = self
                         .tree
                         .blobs
                         .get(blob)
                         .and_then(|bytes| std::str::from_utf8(bytes).ok());
-                    let target = target.ok_or(Lost::Missing)?;
+                    let Some(target) = target else {
+                        return Some(Err(Lost::Missing));
+                    };
                     links.push(next.clone());
                     if target.starts_with('/') {
-                        return Err(Lost::Leaves(next));
+                        return Some(Err(Lost::Leaves(next)));
                     }
                     let parts = target.split('/').filter(|part| !part.is_empty() && *part != ".");
                     rest.extend(parts.rev().map(str::to_owned));
                 }
-                Some((Kind::Submodule, _)) => return Err(Lost::Submodule(next)),
+                Some((Kind::Submodule, _)) => return Some(Err(Lost::Submodule(next))),
                 Some((Kind::File | Kind::Executable, _)) if rest.is_empty() => at = next,
-                Some((Kind::File | Kind::Executable, _)) => return Err(Lost::Missing),
+                Some((Kind::File | Kind::Executable, _)) => return Some(Err(Lost::Missing)),
                 None if self.dirs.contains_key(next.as_str()) => at = next,
-                None => return Err(Lost::Missing),
+                None => return Some(Err(Lost::Missing)),
             }
         }
         let what = if self.blob(&at).is_some() {
@@ -190,7 +223,7 @@ impl<'a> Files<'a> {
         } else {
             What::Directory
         };
-        Ok(Found { path: at, what, links })
+        Some(Ok(Found { path: at, what, links }))
     }
 }
 

@@ -11,9 +11,11 @@ use crate::source::facts::parse::{Flavour, Known};
 use crate::source::facts::{Call, Facts};
 use crate::source::module::consumed::Mention;
 use crate::source::module::files::{Files, Lost, What};
+use crate::source::module::surveyed::Surveyed;
 use crate::source::value::{Locals, Scope, Vars, resolve};
 
 pub mod files;
+pub mod surveyed;
 pub mod consumed;
 
 /// One directory's files, put together.
@@ -29,6 +31,8 @@ pub struct Module {
     pub errors: Vec<Located>,
     /// What its expressions mention, once somebody asked.
     pub mentions: OnceLock<Vec<Mention>>,
+    /// What they say of the directory, once somebody asked.
+    surveyed: OnceLock<Surveyed>,
 }
 
 /// All modules of one tree, read once for each tool.
@@ -41,6 +45,10 @@ pub struct Modules<'a> {
     /// How many module calls may still be followed in this tree.
     fuel: AtomicU32,
 }
+
+/// The modules of a tree that is not at hand any more: by directory, as terraform and as tofu load them.
+#[derive(Default)]
+pub struct Assembled(HashMap<String, [Option<Arc<Module>>; 2]>);
 
 #[derive(Default)]
 struct Dir {
@@ -78,16 +86,28 @@ impl<'a> Modules<'a> {
     }
 
     /// Takes over the modules of directories that are the same in another tree.
-    pub fn keep(self, before: &Modules<'_>, is_same: impl Fn(&str) -> bool) -> Self {
+    pub fn keep(self, before: &Assembled, is_same: impl Fn(&str) -> bool) -> Self {
         for (dir, own) in self.known.iter().filter(|(dir, _)| is_same(dir)) {
-            let others = before.known.get(dir).into_iter().flat_map(|other| &other.by_tool);
+            let others = before.0.get(*dir).into_iter().flatten();
             for (own, other) in own.by_tool.iter().zip(others) {
-                if let Some(module) = other.get() {
+                if let Some(module) = other {
                     own.get_or_init(|| module.clone());
                 }
             }
         }
         self
+    }
+
+    /// What was put together so far.
+    pub fn assembled(&self) -> Assembled {
+        let by_tool = |dir: &Dir| dir.by_tool.each_ref().map(|module| module.get().cloned());
+        let dirs = self.known.iter();
+        Assembled(dirs.map(|(dir, known)| ((*dir).to_owned(), by_tool(known))).collect())
+    }
+
+    /// Whether no call may be followed any more: then somebody may have been told less than there is.
+    pub fn is_spent(&self) -> bool {
+        self.fuel.load(Ordering::Relaxed) == 0
     }
 
     /// The module in a real directory; an empty one where there is none.
@@ -100,6 +120,11 @@ impl<'a> Modules<'a> {
             Some(known) => known.by_tool[at].get_or_init(|| Arc::new(self.read(dir, tool))).clone(),
             None => self.nothing.clone(),
         }
+    }
+
+    /// What the module in a real directory says of it.
+    pub fn surveyed<'m>(&self, dir: &RepoPath, module: &'m Module) -> &'m Surveyed {
+        module.surveyed.get_or_init(|| Surveyed::of(self, dir, module))
     }
 
     /// Directories that hold a file for a tool, in no order.

@@ -49,8 +49,8 @@ pub fn looked_up<'d>(
     let mut kinds = BTreeSet::new();
     for dir in dirs {
         let module = modules.at(dir, tool(dir));
-        let named = module.files.iter().flat_map(|(_, facts)| &facts.named);
-        kinds.extend(named.filter(|named| named.is_data).map(|named| named.kind.clone()));
+        let looked_up = &modules.surveyed(dir, &module).looks_up;
+        kinds.extend(looked_up.difference(&kinds).cloned().collect::<Vec<_>>());
     }
     kinds
 }
