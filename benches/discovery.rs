@@ -154,7 +154,7 @@ fn put(tree: &mut Tree, name: &str, text: &str) -> usize {
     if wanted(&path, Kind::File) {
         tree.blobs.insert(blob.clone(), Arc::from(text.as_bytes()));
     }
-    tree.entries.insert(path, Entry { kind: Kind::File, blob });
+    Arc::make_mut(&mut tree.entries).insert(path, Entry { kind: Kind::File, blob });
     text.len()
 }
 

@@ -1,6 +1,6 @@
 //! Owns the checkout that a person works in: its root, its files as they lie there, its commits.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::FileType;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -76,7 +76,7 @@ impl Checkout {
         let mut reader = Reader {
             root: &self.root,
             tree: Tree {
-                entries: BTreeMap::new(),
+                entries: Arc::default(),
                 blobs: HashMap::new(),
                 units: None,
             },
@@ -194,7 +194,7 @@ impl Reader<'_> {
     fn put(&mut self, path: RepoPath, kind: Kind) {
         // Only equality counts, and a path is equal to itself.
         let blob = path.to_string();
-        self.tree.entries.insert(path, Entry { kind, blob });
+        Arc::make_mut(&mut self.tree.entries).insert(path, Entry { kind, blob });
     }
 }
 

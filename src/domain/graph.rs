@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 
 use petgraph::Direction;
 use petgraph::algo::kosaraju_scc;
@@ -155,7 +156,7 @@ impl fmt::Display for Reason {
 /// All stacks of one tree and the edges between them; acyclic.
 #[derive(Clone)]
 pub struct Graph {
-    stacks: BTreeMap<StackName, Stack>,
+    stacks: Arc<BTreeMap<StackName, Stack>>,
     edges: Vec<Edge>,
     reach: Reach,
 }
@@ -163,7 +164,8 @@ pub struct Graph {
 impl Graph {
     /// Sorts out what cannot be: an edge to a stack that does not exist and every edge of a cycle is left out
     /// and reported. Whoever gets an error plans nothing.
-    pub fn build(stacks: BTreeMap<StackName, Stack>, edges: Vec<Edge>) -> (Graph, Vec<Located>) {
+    pub fn build(stacks: impl Into<Arc<BTreeMap<StackName, Stack>>>, edges: Vec<Edge>) -> (Graph, Vec<Located>) {
+        let stacks = stacks.into();
         let mut errors = Vec::new();
         let mut kept: Vec<Edge> = Vec::with_capacity(edges.len());
         for edge in edges {
@@ -342,7 +344,7 @@ impl PartialEq for Graph {
 
 impl Default for Graph {
     fn default() -> Self {
-        Graph::build(BTreeMap::new(), Vec::new()).0
+        Graph::build(BTreeMap::<StackName, Stack>::new(), Vec::new()).0
     }
 }
 
@@ -372,7 +374,7 @@ impl Serialize for Graph {
 impl<'de> Deserialize<'de> for Graph {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Owned { stacks, edges } = Owned::deserialize(deserializer)?;
-        let stacks = stacks.into_iter().map(|stack| (stack.name.clone(), stack)).collect();
+        let stacks: BTreeMap<StackName, Stack> = stacks.into_iter().map(|stack| (stack.name.clone(), stack)).collect();
         match Graph::build(stacks, edges) {
             (graph, errors) if errors.is_empty() => Ok(graph),
             (_, errors) => Err(serde::de::Error::custom(format_args!("stored graph: {}", errors[0]))),

@@ -25,7 +25,7 @@ pub struct Kept {
 
 /// A repository has its default branch, and sometimes one for a release.
 const MAX_OF_REPOSITORY: usize = 2;
-/// Of all readings together, in [`Reading::weight`]: 200 to 400 MB.
+/// Of all readings together, as [`weight`] counts them: a few hundred MB.
 const MAX_WEIGHT: usize = 1_000_000;
 
 impl Kept {
@@ -62,6 +62,7 @@ impl Kept {
         let read = |layout, modules: &Modules<'_>| (layout, modules.assembled(), modules.is_spent());
         let (layout, modules, is_spent) = self.read(&asked, older.as_ref(), read);
         let reading = Arc::new(Reading {
+            weight: weight(&seen, &layout),
             seen,
             units: tree.units.clone(),
             config,
@@ -111,10 +112,10 @@ impl Kept {
         {
             readings.remove(oldest);
         }
-        let mut weight: usize = readings.iter().map(|(_, reading)| reading.weight()).sum();
+        let mut weight: usize = readings.iter().map(|(_, reading)| reading.weight).sum();
         while weight > MAX_WEIGHT && !readings.is_empty() {
             let (_, gone) = readings.remove(0);
-            weight -= gone.weight();
+            weight -= gone.weight;
         }
     }
 
@@ -149,19 +150,21 @@ pub(in crate::source) struct Reading {
     pub config: Config,
     pub layout: Layout,
     modules: Assembled,
+    weight: usize,
 }
 
 impl Reading {
     fn is_of(&self, tree: &Tree) -> bool {
         self.units == tree.units && self.seen.is(tree)
     }
+}
 
-    /// In paths that it holds, more or less: what it costs to keep it.
-    fn weight(&self) -> usize {
-        let reads = self.layout.stacks.values().map(|stack| {
-            let reads = &stack.reads;
-            reads.dirs.len() + reads.files.len() + reads.patterns.len() + stack.local_modules.len()
-        });
-        self.seen.size() + self.layout.edges.len() + reads.sum::<usize>()
-    }
+/// What it costs to keep a reading, more or less: the paths that it holds.
+fn weight(seen: &Seen, layout: &Layout) -> usize {
+    const AT_LEAST: usize = 100;
+    let reads = layout.stacks.values().map(|stack| {
+        let reads = &stack.reads;
+        reads.dirs.len() + reads.files.len() + reads.patterns.len() + stack.local_modules.len()
+    });
+    AT_LEAST + seen.size() + layout.edges.len() + reads.sum::<usize>()
 }

@@ -53,7 +53,8 @@ pub struct Entry {
 /// One commit's files: every entry, and the contents of those that are [`wanted`].
 #[derive(Debug, Clone, Default)]
 pub struct Tree {
-    pub entries: BTreeMap<RepoPath, Entry>,
+    /// Shared with whoever keeps the tree's reading.
+    pub entries: Arc<BTreeMap<RepoPath, Entry>>,
     /// By object name. A wanted blob that is missing here (too large to read) is a located error where it matters.
     pub blobs: HashMap<String, Arc<[u8]>>,
     /// What the terragrunt program said of its units. `None`: it was not asked, and they are read lightly.
@@ -180,12 +181,10 @@ fn discovered(kept: &Kept, input: &Input<'_>) -> Discovered {
     let fates = Fates::of_all(base, &merged, &matching, &described.layout, &files);
     let (old, new) = (&at_base.rules.exclude, &described.rules.exclude);
     notices.extend(excluded_after_the_merge(&merged, old, new, &described.layout));
-    let stacks = std::mem::take(&mut merged.stacks);
     let mut edges = std::mem::take(&mut merged.edges);
     // An edge to a stack that goes is that stack's matter and its reader's: the others go on.
     fates.without_needed(&mut edges);
-    let (graph, cycles) = Graph::build(stacks, edges);
-    merged.stacks = graph.stacks().clone();
+    let (graph, cycles) = Graph::build(merged.stacks.clone(), edges);
     let touches = touches(input.base, input.merged, input.changes);
     let effect = effect(&Compared {
         base,

@@ -48,7 +48,7 @@ fn put(tree: &mut Tree, header: &str, text: &str) {
     if wanted(&path(name), kind) {
         tree.blobs.insert(blob.clone(), Arc::from(text.as_bytes()));
     }
-    tree.entries.insert(path(name), Entry { kind, blob });
+    Arc::make_mut(&mut tree.entries).insert(path(name), Entry { kind, blob });
 }
 
 fn case(text: &str) -> Case {
@@ -93,7 +93,7 @@ fn diff(base: &Tree, merged: &Tree) -> Vec<Change> {
         .filter(|path| !merged.entries.contains_key(*path))
         .collect();
     let mut changes = Vec::new();
-    for (path, entry) in &merged.entries {
+    for (path, entry) in merged.entries.iter() {
         match base.entries.get(path) {
             Some(old) if old == entry => {}
             Some(_) => changes.push(Change {
@@ -431,7 +431,7 @@ proptest! {
         let name = ["lockkeeper.yaml", "a/main.tf", "a/main.tf.json", "a/terraform.tfvars", "a/x.auto.tfvars.json", "a/terragrunt.hcl"][which];
         let mut case = case("-- a/backend.tf --\nterraform {\n  backend \"local\" {}\n}\n");
         let entry = Entry { kind: Kind::File, blob: "fuzzed".to_owned() };
-        case.merged.entries.insert(path(name), entry);
+        Arc::make_mut(&mut case.merged.entries).insert(path(name), entry);
         case.merged.blobs.insert("fuzzed".to_owned(), bytes.into());
         case.changes = diff(&case.base, &case.merged);
         let found = run(&case);
@@ -446,7 +446,7 @@ proptest! {
     ) {
         let name = ["lockkeeper.yaml", "a/main.tf", "a/main.tf.json", "a/terraform.tfvars", "a/terragrunt.hcl"][which];
         let mut case = case("-- a/backend.tf --\nterraform {\n  backend \"local\" {}\n}\n");
-        case.merged.entries.insert(path(name), Entry { kind: Kind::File, blob: "fuzzed".to_owned() });
+        Arc::make_mut(&mut case.merged.entries).insert(path(name), Entry { kind: Kind::File, blob: "fuzzed".to_owned() });
         case.merged.blobs.insert("fuzzed".to_owned(), Arc::from(words.concat().as_bytes()));
         case.changes = diff(&case.base, &case.merged);
         run(&case);
@@ -526,7 +526,7 @@ fn a_wide_graph_is_affected_in_time() {
     let count = 10_000;
     let template = stack("x");
     let name = |number: usize| StackName::parse(&format!("stack-{number:05}")).expect("a name");
-    let stacks = (0..count)
+    let stacks: BTreeMap<StackName, Stack> = (0..count)
         .map(|number| {
             (
                 name(number),

@@ -96,7 +96,7 @@ pub async fn again(
         repository,
         run: run.id,
     };
-    let compared = compare(&repository.mirror, repository.id, worker.parsed(), &sides, Some(asking)).await?;
+    let compared = compare(&repository.mirror, repository.id, worker.kept(), &sides, Some(asking)).await?;
     let compared = match compared {
         Ok(compared) => compared,
         Err(located) => {

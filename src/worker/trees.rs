@@ -1,6 +1,7 @@
 //! Owns reading a commit's files out of the mirror into what discovery looks at.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::domain::ids::{CommitSha, TreeSha};
 use crate::git::Mirror;
@@ -41,7 +42,7 @@ pub async fn both(mirror: &Mirror, base: &TreeSha, merged: &TreeSha) -> Result<(
         };
         let entries: BTreeMap<_, _> = listing.entries.iter().map(entry).collect();
         source::Tree {
-            entries,
+            entries: Arc::new(entries),
             blobs: blobs.by_id.clone(),
             units: None,
         }

@@ -136,7 +136,7 @@ mod tests {
             let path = RepoPath::parse(path).expect("a path");
             let blob = path.to_string();
             tree.blobs.insert(blob.clone(), Arc::from(text.as_bytes()));
-            tree.entries.insert(path, Entry { kind: Kind::File, blob });
+            Arc::make_mut(&mut tree.entries).insert(path, Entry { kind: Kind::File, blob });
         }
         tree
     }

@@ -1,6 +1,7 @@
 //! Owns the comparison of two trees: what a pull request changes, moves and removes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::domain::graph::{Edge, Graph, Reach, Reason, Touch};
 use crate::domain::ids::{RepoPath, StackName};
@@ -147,7 +148,7 @@ impl Siblings<'_> {
 /// Gives stacks that exist at base base's labels, and says where the pull request wrote others.
 pub fn take_labels(base: &Layout, merged: &mut Layout, matching: &Matching) -> Vec<Located> {
     let mut notices = Vec::new();
-    for stack in merged.stacks.values_mut() {
+    for stack in Arc::make_mut(&mut merged.stacks).values_mut() {
         let bases = matching.labels.get(&stack.name).map_or(&[][..], Vec::as_slice);
         if bases.is_empty() {
             continue;

@@ -96,7 +96,7 @@ impl Parsed {
         let mut unread: HashMap<(&'t str, bool), &'t Arc<[u8]>> = HashMap::new();
         {
             let shelf = self.shelf.read().expect(NO_PANIC);
-            for (path, entry) in &tree.entries {
+            for (path, entry) in tree.entries.iter() {
                 let (dir, name) = path.as_str().rsplit_once('/').unwrap_or(("", path.as_str()));
                 let Some(flavour) = Flavour::of(name) else {
                     continue;

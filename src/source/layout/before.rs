@@ -13,7 +13,7 @@ use crate::source::{Entry, Kind, Tree, wanted};
 
 /// One tree as it was when it was read, without its contents.
 pub struct Seen {
-    entries: BTreeMap<RepoPath, Entry>,
+    entries: Arc<BTreeMap<RepoPath, Entry>>,
     /// Contents that are wanted and were not at hand, by object name.
     unread: BTreeSet<String>,
     /// Where its links lead. `None`: they are too many to follow.

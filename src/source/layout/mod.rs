@@ -29,7 +29,7 @@ pub mod before;
 /// What one tree says of its stacks.
 #[derive(Default)]
 pub struct Layout {
-    pub stacks: BTreeMap<StackName, Stack>,
+    pub stacks: Arc<BTreeMap<StackName, Stack>>,
     pub edges: Vec<Edge>,
     /// What is compared to tell whether a stack's definition changed.
     pub definitions: BTreeMap<StackName, Definition>,
@@ -366,7 +366,7 @@ impl Reader<'_> {
             notices.extend(part.notices.iter().cloned());
         }
         self.parts.insert(name.clone(), part);
-        self.out.stacks.insert(name, stack);
+        Arc::make_mut(&mut self.out.stacks).insert(name, stack);
     }
 
     fn define(&mut self, stack: &Stack, declared: &Declared, watch: Vec<Pattern>) {
@@ -452,7 +452,7 @@ pub fn place_of(stack: &Stack) -> Place {
 
 /// Whoever is called as its directory is comes first, so that no new directory takes the name of another one.
 fn by_their_own_name<T>(mut found: Vec<T>, dir: impl Fn(&T) -> &RepoPath) -> Vec<T> {
-    found.sort_by_key(|found| !dir(found).is_root() && name_of(dir(found)).as_str() != dir(found).as_str());
+    found.sort_by_cached_key(|found| !dir(found).is_root() && name_of(dir(found)).as_str() != dir(found).as_str());
     found
 }
 

@@ -246,7 +246,7 @@ mod tests {
                 kind: *kind,
                 blob: (*name).to_owned(),
             };
-            tree.entries.insert(path(name), entry);
+            Arc::make_mut(&mut tree.entries).insert(path(name), entry);
             tree.blobs.insert((*name).to_owned(), Arc::from(text.as_bytes()));
         }
         tree

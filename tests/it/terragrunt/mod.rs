@@ -67,7 +67,7 @@ fn tree(files: &BTreeMap<String, String>) -> Tree {
         if wanted(&path(name), kind) {
             tree.blobs.insert(name.clone(), Arc::from(body.as_bytes()));
         }
-        tree.entries.insert(
+        Arc::make_mut(&mut tree.entries).insert(
             path(name),
             Entry {
                 kind,
