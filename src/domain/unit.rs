@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::RepoPath;
 use crate::domain::layout::Tool;
-use crate::domain::located::Located;
+use crate::domain::located::{Located, Place};
 
 /// What was learned of one tree.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,6 +29,8 @@ pub struct Unit {
     pub reads: BTreeSet<RepoPath>,
     /// It takes itself out of every plan (`exclude`, `skip`).
     pub excluded: bool,
+    /// It says that it must not be destroyed (`prevent_destroy`, or `exclude` for `destroy`).
+    pub stays: bool,
     pub source: Source,
     pub state: UnitState,
     /// As it says itself (`terraform_binary`).
@@ -97,4 +99,7 @@ pub struct Runs {
     pub dir: Option<RepoPath>,
     /// Units whose outputs it is given.
     pub needs: BTreeSet<RepoPath>,
+    /// Where it says that it must not be destroyed. Terragrunt itself looks at that only for its command `destroy`.
+    #[serde(default)]
+    pub stays: Option<Place>,
 }

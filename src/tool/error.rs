@@ -19,6 +19,7 @@ pub enum Step {
     Output,
     State,
     Workspace,
+    State,
     Apply,
     Version,
 }
@@ -34,6 +35,7 @@ impl Step {
             Step::Output => "output",
             Step::State => "state list",
             Step::Workspace => "workspace list",
+            Step::State => "state pull",
             Step::Apply => "apply",
             Step::Version => "version",
         }

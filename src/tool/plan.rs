@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use crate::domain::ids::{ContentDigest, PlanDigest, RepoPath};
+use crate::domain::located::Located;
 use crate::domain::plan::change::Plan;
 use crate::domain::plan::{Counts, PlanJson};
 use crate::domain::run::Aim;
@@ -71,19 +72,17 @@ pub async fn plan(site: &Site, at: &StackAt<'_>, seed: &Seed, inputs: &Inputs) -
     at.add_held(&mut secrets);
     let redactor = redactor_for(site, at, &secrets);
 
-    if let (Aim::Destroy, Some(_)) = (inputs.aim, &at.stack.unit) {
-        return Err(ToolError::refused(
-            format!(
-                "{} is a terragrunt unit, and those are not destroyed by this version",
-                at.stack.name
-            ),
-            "destroy it by hand with terragrunt, from the base branch, and then remove its files",
-        ));
+    if let (Aim::Destroy, Some(dir)) = (inputs.aim, at.not_held()) {
+        // Terragrunt cannot tell its inputs, and no destroy plan is made on guessed ones.
+        return match state_is_empty(site, at, seed, &redactor).await? {
+            true => nothing_to_destroy(at, "Its state holds nothing".to_owned()),
+            false => Err(ToolError::Refused(no_outputs_of(at, dir))),
+        };
     }
     if !workspace::was_seen(site, at, seed) && !workspace::is_listed(site, at, seed, &redactor).await? {
         return match inputs.aim {
             Aim::Change => Err(workspace::missing(at.stack, &seed.installed)),
-            Aim::Destroy => nothing_to_destroy(at),
+            Aim::Destroy => nothing_to_destroy(at, format!("The workspace {:?} does not exist", at.stack.workspace)),
         };
     }
 
@@ -137,9 +136,42 @@ pub async fn plan(site: &Site, at: &StackAt<'_>, seed: &Seed, inputs: &Inputs) -
     })
 }
 
-/// The destroy plan of a stack whose workspace was never made: asking the tool for one would make it. There is nothing
-/// in it that could be applied.
-fn nothing_to_destroy(at: &StackAt<'_>) -> Result<Planned, ToolError> {
+/// Whether a unit's state holds no resource, one process. Its inputs do not matter for that.
+async fn state_is_empty(site: &Site, at: &StackAt<'_>, seed: &Seed, redactor: &Redactor) -> Result<bool, ToolError> {
+    let step = Step::State;
+    let args = vec!["state".into(), "pull".into()];
+    let mut command = Command::new(step, &seed.installed.file, args, &seed.data_dir);
+    command.env = workspace_env(at);
+    command.read = states(site, at);
+    command.deadline = site.deadlines.init;
+    let finished = seed.run(site, at, command)?.run(site, at).await;
+    unit::forget(at).map_err(ToolError::io("remove an order"))?;
+    let stdout = finished?.expect(&[0], at, redactor)?.stdout;
+    if stdout.trim_ascii().is_empty() {
+        return Ok(true);
+    }
+    let state: Json = serde_json::from_slice(&stdout).map_err(|cause| ToolError::Unreadable { step, cause })?;
+    // What does not say that it is empty is not.
+    Ok(state["resources"].as_array().is_some_and(Vec::is_empty))
+}
+
+fn no_outputs_of(at: &StackAt<'_>, dir: &RepoPath) -> Located {
+    let problem = format!(
+        "{} takes outputs of {dir}, whose state holds none: terragrunt cannot tell its inputs, and nothing is destroyed on \
+         guessed ones",
+        at.stack.name
+    );
+    let hint =
+        format!("apply {dir} first, or destroy this unit by hand from the base branch and then remove its files");
+    match &at.stack.defined_at {
+        Some(place) => Located::at(place.clone(), problem).hint(hint),
+        None => Located::nowhere(problem).hint(hint),
+    }
+}
+
+/// The destroy plan of a stack that has nothing: asking the tool for one might make its workspace, or need inputs that
+/// nobody has. There is nothing in it that could be applied.
+fn nothing_to_destroy(at: &StackAt<'_>, why: String) -> Result<Planned, ToolError> {
     let plan = Plan::default();
     fs::create_dir_all(&at.attempt).map_err(ToolError::io("make a folder"))?;
     let name = Path::new("plan.bin");
@@ -151,10 +183,7 @@ fn nothing_to_destroy(at: &StackAt<'_>) -> Result<Planned, ToolError> {
         content: plan.content(),
         counts: plan.counts(),
         json: PlanJson::new(json.to_string().into_bytes()),
-        text: format!(
-            "The workspace {:?} does not exist: there is nothing to destroy.",
-            at.stack.workspace
-        ),
+        text: format!("{why}: there is nothing to destroy."),
         outputs: BTreeMap::new(),
         prior: Prior::Nothing,
         plan,

@@ -253,8 +253,8 @@ impl Finished {
             Exit::Signal(signal) => 128 + signal,
         };
         let stdout = match step {
-            Step::Show | Step::Output => whole(step, &ended.stdout)?,
-            Step::Fetch | Step::Init | Step::Plan | Step::State | Step::Workspace | Step::Apply | Step::Version => {
+            Step::Show | Step::Output | Step::State => whole(step, &ended.stdout)?,
+            Step::Fetch | Step::Init | Step::Plan | Step::Workspace | Step::Apply | Step::Version => {
                 beginning(&ended.stdout, MOST_READ)?
             }
         };

@@ -255,6 +255,12 @@ impl StackAt<'_> {
         runs.unwrap_or(&self.stack.dir)
     }
 
+    /// A unit that this one takes outputs of, and whose outputs nobody knows.
+    pub(crate) fn not_held(&self) -> Option<&RepoPath> {
+        let mut needs = self.stack.unit.iter().flat_map(|runs| &runs.needs);
+        needs.find(|dir| !self.held.contains_key(*dir))
+    }
+
     /// Adds the sensitive values that it is given.
     pub(crate) fn add_held(&self, secrets: &mut Secrets) {
         let outputs = self.held.values().flat_map(BTreeMap::values);

@@ -1,7 +1,7 @@
 //! Owns the apply job: it is begun once, followed wherever it runs, and what cannot be found out is *lost*.
 
 use crate::domain::event::Event;
-use crate::domain::graph::{Because, Edge};
+use crate::domain::graph::Edge;
 use crate::domain::ids::{Attempt, PullId, RunId, StackName, StackRunId, TreeSha};
 use crate::domain::plan::PlanSummary;
 use crate::domain::pull::{PullNow, PullState};
@@ -18,8 +18,6 @@ use crate::tool::error::ToolError;
 use crate::tool::redact::Secrets;
 use crate::tool::seed::Seed;
 use crate::tool::site::StackAt;
-use crate::worker::Worker;
-use crate::worker::inputs;
 use crate::worker::leftover;
 use crate::worker::moved::{self, Moved};
 use crate::worker::place::{self, Attempting};
@@ -28,6 +26,7 @@ use crate::worker::repository::Repository;
 use crate::worker::shelf::{self, Beside};
 use crate::worker::target;
 use crate::worker::trouble::in_log;
+use crate::worker::{Worker, inputs};
 
 /// Whether the supervisor of that apply is still there; where that cannot be seen, it may be.
 pub fn is_alive(worker: &Worker, run: RunId, stack: &StackName, attempt: Attempt) -> bool {
@@ -368,8 +367,7 @@ async fn keep_outputs(
 ) -> Result<(), PlanError> {
     let name = &ready.at.stack.name;
     let mut edges = ready.run.stacks.values().flat_map(|stack| &stack.edges);
-    let takes =
-        |edge: &Edge| !edge.outputs.is_empty() || matches!(edge.because, Because::Terragrunt { name: Some(_), .. });
+    let takes = |edge: &Edge| !edge.outputs.is_empty() || inputs::gives_to_a_unit(edge);
     // What is destroyed gives nothing on.
     if ready.stack_run.goes() || !edges.any(|edge| edge.upstream == *name && takes(edge)) {
         return Ok(());

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::graph::Because;
+use crate::domain::graph::{Because, Edge};
 use crate::domain::ids::{Attempt, Fence, LockKey, StackName};
 use crate::domain::layout::Stack;
 use crate::domain::run::{StackRun, StackState};
@@ -94,7 +94,7 @@ pub async fn given(
     let mut inputs = Inputs::default();
     let mut seen: BTreeMap<StackName, Known> = BTreeMap::new();
     for edge in &stack_run.edges {
-        let by_unit = matches!(edge.because, Because::Terragrunt { name: Some(_), .. });
+        let by_unit = gives_to_a_unit(edge);
         let reads_state = by_unit || matches!(edge.because, Because::RemoteState { .. });
         let in_run = attempting.run.stacks.contains_key(&edge.upstream);
         if edge.outputs.is_empty() && !by_unit && !(reads_state && in_run) {
@@ -128,6 +128,11 @@ pub async fn given(
     Ok(Given::Inputs(inputs))
 }
 
+/// Whether terragrunt asks for the upstream's outputs.
+pub fn gives_to_a_unit(edge: &Edge) -> bool {
+    matches!(edge.because, Because::Terragrunt { name: Some(_), .. })
+}
+
 fn give(inputs: &mut Inputs, variable: &str, output: &Output) {
     inputs.variables.insert(variable.to_owned(), output.value.clone());
     if output.sensitive {
@@ -146,12 +151,18 @@ async fn to_destroy(
         aim: stack_run.aim,
         ..Inputs::default()
     };
-    for edge in stack_run.edges.iter().filter(|edge| !edge.outputs.is_empty()) {
-        let outputs = match attempting.definition(&edge.upstream) {
+    let gives = |edge: &&Edge| !edge.outputs.is_empty() || gives_to_a_unit(edge);
+    for edge in stack_run.edges.iter().filter(gives) {
+        let upstream = attempting.definition(&edge.upstream);
+        let outputs = match upstream {
             Some(upstream) => outputs_of(worker, repository, attempting, upstream).await?,
             None => None,
         };
         let outputs = outputs.unwrap_or_default();
+        // A state without outputs is one that was never applied: the plan says what that means.
+        if let (true, Some(upstream), false) = (gives_to_a_unit(edge), upstream, outputs.is_empty()) {
+            inputs.units.insert(upstream.dir.clone(), outputs.clone());
+        }
         for (output, variable) in &edge.outputs {
             let value = outputs.get(output).ok_or_else(|| plan::PlanError::NoSuchOutput {
                 upstream: edge.upstream.clone(),

@@ -226,6 +226,12 @@ impl World {
         sha.expect("a commit");
     }
 
+    /// A pull request that removes these files; further commits may stand on its branch `gone` already.
+    pub async fn removing(&self, paths: &[&str]) -> Pull<'_> {
+        self.remove("gone", "alice", paths).await;
+        self.pull("gone", "main").await
+    }
+
     /// Applies everything on main's first state by a pull request that touches every stack, and merges it.
     pub async fn deploy(&self, files: &[(&str, &str)], waves: usize) {
         let pull = self.open("deploy", files).await;
@@ -389,6 +395,25 @@ impl World {
             }
         }
         found
+    }
+
+    /// What each state that this server keeps holds; `-` for one that holds nothing.
+    pub fn states(&self) -> Vec<String> {
+        let mut held: Vec<String> = self
+            .files_of(&["states"])
+            .iter()
+            .filter(|path| path.ends_with("terraform.tfstate"))
+            .map(|path| {
+                let bytes = std::fs::read(path).expect("a state");
+                let state: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+                let value = state["outputs"]["value"]["value"].as_str().unwrap_or("-");
+                let resources = state["resources"].as_array().map_or(0, Vec::len);
+                assert_eq!(resources == 0, value == "-", "{state}");
+                value.to_owned()
+            })
+            .collect();
+        held.sort();
+        held
     }
 
     /// Ends the server and asserts that nothing is left over: no row, no open check, nothing twice.

@@ -74,6 +74,7 @@ pub fn deleted(
         let broken = base.broken.get(name).into_iter().flatten();
         let mut broken: Vec<Located> = broken.map(|error| broken_at_base(&stack, error)).collect();
         broken.extend(order.against(name));
+        broken.extend(stays_by_itself(&stack));
         let readers = readers.get(name).into_iter().flatten();
         broken.extend(readers.map(|needed| needed.told_upstream(&stack)));
         broken.extend(untold_state(&stack, nowhere_known));
@@ -140,6 +141,18 @@ fn broken_at_base(gone: &Stack, error: &Located) -> Located {
         Some(place) => Located::at(place.clone(), problem).hint(hint),
         None => Located::nowhere(problem).hint(hint),
     }
+}
+
+/// A terragrunt unit may say that it must not be destroyed.
+fn stays_by_itself(gone: &Stack) -> Option<Located> {
+    let place = gone.unit.as_ref()?.stays.as_ref()?;
+    let problem = format!(
+        "{} goes, and its terragrunt configuration says that it must not be destroyed",
+        gone.name
+    );
+    let hint = "take `prevent_destroy` (or its `exclude`) out in a pull request before this one, or exclude the stack there \
+                to let go of it without destroying it";
+    Some(Located::at(place.clone(), problem).hint(hint))
 }
 
 /// "No stack has its state" must be known, not guessed.

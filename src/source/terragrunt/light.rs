@@ -143,6 +143,8 @@ impl Reading<'_> {
             } else if let (UnitState::InSource, Some(_)) = (&self.unit.state, scanned.generates.first()) {
                 self.unit.state = UnitState::Unknown("it generates files".to_owned());
             }
+            // What is computed may be true.
+            self.unit.stays |= scanned.stays.as_ref().is_some_and(|at| at.what != Value::Bool(false));
             if let Some(at) = &scanned.excluded {
                 match &at.what {
                     Value::Bool(excluded) => self.unit.excluded |= excluded,

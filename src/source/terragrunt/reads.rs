@@ -132,27 +132,28 @@ impl Texts {
 
     /// The line of the unit's source.
     pub fn source(&self, dir: &RepoPath) -> Place {
-        let own = dir.join(UNIT_FILE).expect("a plain name");
-        let of = |path: &RepoPath| Some((path.clone(), self.scanned.get(path)?.source.as_ref()?.line));
-        let told = of(&own).or_else(|| self.scanned.keys().find_map(of));
-        match told {
-            Some((path, line)) => Place {
-                path,
-                line,
-                column: None,
-            },
-            None => Place::file(own),
-        }
+        self.line(dir, |scanned| scanned.source.as_ref()?.line)
     }
 
     /// The line of the unit's `remote_state`.
     pub fn remote_state(&self, dir: &RepoPath) -> Place {
+        self.line(dir, |scanned| scanned.remote_state.as_ref()?.line)
+    }
+
+    /// Where the unit says that it must not be destroyed.
+    pub fn stays(&self, dir: &RepoPath) -> Place {
+        self.line(dir, |scanned| scanned.stays.as_ref()?.line)
+    }
+
+    /// The unit's own file comes first; where nobody says it, that file as a whole.
+    fn line(&self, dir: &RepoPath, of: impl Fn(&Scanned) -> Option<u32>) -> Place {
         let own = dir.join(UNIT_FILE).expect("a plain name");
-        let of = |path: &RepoPath| Some((path.clone(), self.scanned.get(path)?.remote_state.as_ref()?.line));
-        match of(&own).or_else(|| self.scanned.keys().find_map(of)) {
+        let said = |path: &RepoPath| Some((path.clone(), of(self.scanned.get(path)?)?));
+        let told = said(&own).or_else(|| self.scanned.keys().find_map(said));
+        match told {
             Some((path, line)) => Place {
                 path,
-                line,
+                line: Some(line),
                 column: None,
             },
             None => Place::file(own),

@@ -28,6 +28,8 @@ pub struct Scanned {
     pub generates: Vec<Option<u32>>,
     /// `if` of `exclude`, or the old `skip`.
     pub excluded: Option<At<Value>>,
+    /// `prevent_destroy`.
+    pub stays: Option<At<Value>>,
     /// Calls of functions that read the file they name.
     pub reads: Vec<At<Value>>,
     /// Which outputs of each dependency are taken.
@@ -144,9 +146,16 @@ impl Scan<'_> {
                 _ => {}
             }
         }
-        for attribute in body.attributes().filter(|attribute| attribute.key.as_str() == "skip") {
-            let (line, what) = (self.reader.line(attribute), self.reader.value(&attribute.value));
-            self.out.excluded = Some(At { line, what });
+        for attribute in body.attributes() {
+            let at = || {
+                let (line, what) = (self.reader.line(attribute), self.reader.value(&attribute.value));
+                Some(At { line, what })
+            };
+            match attribute.key.as_str() {
+                "skip" => self.out.excluded = at(),
+                "prevent_destroy" => self.out.stays = at(),
+                _ => {}
+            }
         }
     }
 

@@ -88,6 +88,7 @@ fn fill_in(unit: &mut Unit, light: Unit) {
     unit.source = light.source;
     unit.includes.extend(light.includes);
     unit.excluded |= light.excluded;
+    unit.stays |= light.stays;
     if unit.errors.is_empty() {
         unit.errors = light.errors;
     }
@@ -262,6 +263,7 @@ impl Reader<'_> {
                 copied,
                 dir: module_dir.cloned(),
                 needs: given,
+                stays: unit.stays.then(|| texts.stays(dir)),
             }),
         };
         let part = Part {

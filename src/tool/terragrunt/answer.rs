@@ -47,6 +47,7 @@ pub struct Rendered {
     terraform: Option<Terraform>,
     terraform_binary: Option<String>,
     skip: Option<Json>,
+    prevent_destroy: Option<Json>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -85,11 +86,12 @@ struct Terraform {
 pub fn found(unit: &FoundUnit) -> Option<(RepoPath, Unit)> {
     let dir = dir_of(&unit.path)?;
     let inside = |path: &String| RepoPath::root().join(path).filter(|path| !path.is_root());
-    let excluded = unit.exclude.as_ref().is_some_and(|exclude| {
-        let actions = exclude.actions.as_deref().unwrap_or_default();
-        let ours = ["all", "all_except_output", "plan", "apply"];
-        exclude.when == Some(true) && actions.iter().any(|action| ours.contains(&action.as_str()))
-    });
+    let excludes = |ours: &[&str]| {
+        unit.exclude.as_ref().is_some_and(|exclude| {
+            let actions = exclude.actions.as_deref().unwrap_or_default();
+            exclude.when == Some(true) && actions.iter().any(|action| ours.contains(&action.as_str()))
+        })
+    };
     let needs = unit.dependencies.iter().map(|path| Need {
         of: where_is(&RepoPath::root(), path),
         // Which block it is, and whether it is one, only `render` says.
@@ -99,7 +101,8 @@ pub fn found(unit: &FoundUnit) -> Option<(RepoPath, Unit)> {
         needs: needs.collect(),
         includes: unit.include.values().filter_map(inside).collect(),
         reads: unit.reading.iter().filter_map(inside).collect(),
-        excluded,
+        excluded: excludes(&["all", "all_except_output", "plan", "apply"]),
+        stays: excludes(&["destroy"]),
         ..Unit::default()
     };
     Some((dir, known))
@@ -161,6 +164,7 @@ pub fn resolved(dir: &RepoPath, unit: &mut Unit, rendered: &Rendered, whole: &Js
         _ => None,
     };
     unit.excluded |= rendered.skip == Some(Json::Bool(true));
+    unit.stays |= rendered.prevent_destroy == Some(Json::Bool(true));
     let mut named = BTreeSet::new();
     texts(whole, &mut |text| {
         named.extend(inside(text).filter(|path| root.join(path.as_str()).is_file()));

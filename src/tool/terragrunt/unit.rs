@@ -187,8 +187,7 @@ impl Laid {
             // The seed is there; without this each command begins with an `init`.
             args.push("--no-auto-init".into());
         }
-        let needs = at.stack.unit.iter().flat_map(|runs| &runs.needs);
-        if needs.into_iter().any(|dir| !at.held.contains_key(dir)) {
+        if at.not_held().is_some() {
             // Only its state is looked into: what feeds its inputs is not known, and does not matter.
             args.extend(["--experiment", "optional-dependency-outputs", "--no-dependency-outputs"].map(OsString::from));
         }

@@ -18,35 +18,13 @@ async fn two() -> World {
     world
 }
 
-impl World {
-    /// What each state that this server keeps holds; `-` for one that holds nothing.
-    fn states(&self) -> Vec<String> {
-        let mut held: Vec<String> = self
-            .files_of(&["states"])
-            .iter()
-            .filter(|path| path.ends_with("terraform.tfstate"))
-            .map(|path| {
-                let bytes = std::fs::read(path).expect("a state");
-                let state: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
-                let value = state["outputs"]["value"]["value"].as_str().unwrap_or("-");
-                let resources = state["resources"].as_array().map_or(0, Vec::len);
-                assert_eq!(resources == 0, value == "-", "{state}");
-                value.to_owned()
-            })
-            .collect();
-        held.sort();
-        held
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removed_stack_is_destroyed_only_by_its_name() {
     let world = two().await;
     world
         .commit("gone", "alice", &[("web/main.tf", &module("other", None))])
         .await;
-    world.remove("gone", "alice", &["dns/main.tf"]).await;
-    let pull = world.pull("gone", "main").await;
+    let pull = world.removing(&["dns/main.tf"]).await;
     assert_eq!(
         pull.checks().await,
         "success success action_required",
@@ -124,8 +102,7 @@ async fn network_and_app(setup: fn(Setup) -> Setup) -> World {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_needs_another_is_destroyed_before_it() {
     let world = network_and_app(Setup::watched).await;
-    world.remove("gone", "alice", &["network/main.tf", "app/main.tf"]).await;
-    let pull = world.pull("gone", "main").await;
+    let pull = world.removing(&["network/main.tf", "app/main.tf"]).await;
     assert_eq!(
         pull.checks().await,
         "success success action_required",
@@ -155,8 +132,7 @@ async fn what_needs_another_is_destroyed_before_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stack_that_is_still_read_cannot_go_and_both_lines_are_named() {
     let world = network_and_app(|setup| setup).await;
-    world.remove("gone", "alice", &["network/main.tf"]).await;
-    let pull = world.pull("gone", "main").await;
+    let pull = world.removing(&["network/main.tf"]).await;
     assert_eq!(pull.checks().await, "failure failure failure");
     let status = pull.status().await;
     for stack in ["app", "network"] {
@@ -289,8 +265,7 @@ async fn what_was_excluded_before_can_be_removed_without_being_destroyed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_push_that_brings_it_back_supersedes_the_destroy_plan() {
     let world = two().await;
-    world.remove("gone", "alice", &["dns/main.tf"]).await;
-    let pull = world.pull("gone", "main").await;
+    let pull = world.removing(&["dns/main.tf"]).await;
     assert!(pull.row("dns").await.contains("destroy plan: -1"));
     pull.approve("bob").await;
     pull.push(&[("dns/main.tf", &module("example.net", None))]).await;
@@ -309,8 +284,7 @@ async fn a_push_that_brings_it_back_supersedes_the_destroy_plan() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_destroyed_and_not_merged_would_be_made_anew() {
     let world = two().await;
-    world.remove("gone", "alice", &["dns/main.tf"]).await;
-    let pull = world.pull("gone", "main").await;
+    let pull = world.removing(&["dns/main.tf"]).await;
     pull.shown().await;
     pull.approve("bob").await;
     let reply = pull.say("alice", "/apply dns").await;
@@ -331,8 +305,7 @@ async fn what_was_destroyed_and_not_merged_would_be_made_anew() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_merge_before_the_destroy_leaves_what_it_made_and_says_so() {
     let world = two().await;
-    world.remove("gone", "alice", &["dns/main.tf"]).await;
-    let pull = world.pull("gone", "main").await;
+    let pull = world.removing(&["dns/main.tf"]).await;
     pull.shown().await;
     pull.merge("alice").await;
     let status = pull.status().await;
@@ -377,8 +350,7 @@ async fn a_policy_knows_a_destroy_plan() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_destroyed_on_a_base_that_has_moved() {
     let world = two().await;
-    world.remove("gone", "alice", &["dns/main.tf"]).await;
-    let pull = world.pull("gone", "main").await;
+    let pull = world.removing(&["dns/main.tf"]).await;
     pull.shown().await;
     pull.approve("bob").await;
     // Somebody else begins to read it.
@@ -401,8 +373,7 @@ async fn nothing_is_destroyed_on_a_base_that_has_moved() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_base_that_moves_during_the_wave_stops_what_goes_next() {
     let world = network_and_app(Setup::watched).await;
-    world.remove("gone", "alice", &["network/main.tf", "app/main.tf"]).await;
-    let pull = world.pull("gone", "main").await;
+    let pull = world.removing(&["network/main.tf", "app/main.tf"]).await;
     pull.shown().await;
     pull.approve("bob").await;
     world.settle().await;
@@ -436,8 +407,7 @@ async fn a_stack_that_was_never_applied_has_nothing_to_destroy() {
         ("app/main.tf", &module("app", Some("network"))),
     ]))
     .await;
-    world.remove("gone", "alice", &["app/main.tf", "lockkeeper.yaml"]).await;
-    let pull = world.pull("gone", "main").await;
+    let pull = world.removing(&["app/main.tf", "lockkeeper.yaml"]).await;
     assert_eq!(
         pull.checks().await,
         "success success success",
@@ -462,8 +432,7 @@ async fn a_variable_that_an_upstream_gives_is_given_to_the_destroy_too() {
     world.deploy(&[("network/main.tf", &module("10/8", None))], 2).await;
     let alone = "version: 1\nstacks:\n  - { name: network, dir: network }\n";
     world.commit("gone", "alice", &[("lockkeeper.yaml", alone)]).await;
-    world.remove("gone", "alice", &["app/main.tf"]).await;
-    let pull = world.pull("gone", "main").await;
+    let pull = world.removing(&["app/main.tf"]).await;
     assert!(
         pull.row("app").await.contains("destroy plan: -1"),
         "{}",

@@ -165,3 +165,85 @@ async fn a_fork_runs_nothing_of_its_units_before_the_consent() {
     assert!(pull.status().await.contains("10.9.0.0/16"), "{}", pull.status().await);
     world.end().await;
 }
+
+/// Both units, applied and merged.
+async fn deployed(setup: Setup) -> World {
+    let world = World::with(setup).await;
+    let files = [("live/network/terragrunt.hcl", network("10.1.0.0/16"))];
+    world.deploy(&[(files[0].0, &files[0].1)], 2).await;
+    assert_eq!(world.states(), ["10.1.0.0/16", "app in 10.1.0.0/16"]);
+    world
+}
+
+const BOTH: [&str; 2] = ["live/network/terragrunt.hcl", "live/app/terragrunt.hcl"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn units_that_go_are_destroyed_by_their_names_and_before_what_they_need() {
+    if !is_here() {
+        return;
+    }
+    let world = deployed(setup()).await;
+    let pull = world.removing(&BOTH).await;
+    let status = pull.status().await;
+    assert_eq!(pull.checks().await, "success success action_required", "{status}");
+    for unit in ["live/network", "live/app"] {
+        let row = pull.row(unit).await;
+        assert!(
+            row.contains("its files are gone") && row.contains("destroy plan: -1"),
+            "{row}"
+        );
+    }
+    pull.approve("bob").await;
+    let reply = pull.apply().await;
+    assert!(reply.contains("only a comment that names them does that"), "{reply}");
+    let reply = pull.say("alice", "/apply live/network").await;
+    assert!(reply.contains("`live/network` waits for `live/app`"), "{reply}");
+    assert_eq!(world.states(), ["10.1.0.0/16", "app in 10.1.0.0/16"]);
+
+    let reply = pull.say("alice", "/apply live/app").await;
+    assert!(reply.contains("1 of 1 applied"), "{reply}\n{}", pull.status().await);
+    assert_eq!(world.states(), ["-", "10.1.0.0/16"]);
+    let reply = pull.say("alice", "/apply live/network").await;
+    assert!(reply.contains("1 of 1 applied"), "{reply}\n{}", pull.status().await);
+    assert_eq!(world.states(), ["-", "-"]);
+    assert_eq!(pull.checks().await, "success success success");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn units_that_were_never_applied_have_nothing_to_destroy() {
+    if !is_here() {
+        return;
+    }
+    let world = World::with(setup()).await;
+    let pull = world.removing(&BOTH).await;
+    let status = pull.status().await;
+    assert_eq!(pull.checks().await, "success success success", "{status}");
+    for unit in ["live/network", "live/app"] {
+        let row = pull.row(unit).await;
+        assert!(row.contains("nothing to destroy"), "{row}");
+    }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_that_says_that_it_stays_is_not_destroyed() {
+    if !is_here() {
+        return;
+    }
+    let world = deployed(setup()).await;
+    let kept = format!("prevent_destroy = true\n{}", app("app in"));
+    let pull = world.open("keep", &[("live/app/terragrunt.hcl", &kept)]).await;
+    assert_eq!(pull.checks().await, "success success success");
+    pull.merge("alice").await;
+    world.settle().await;
+    let pull = world.removing(&["live/app/terragrunt.hcl"]).await;
+    let status = pull.status().await;
+    assert_eq!(pull.checks().await, "failure failure failure", "{status}");
+    assert!(
+        status.contains("live/app/terragrunt.hcl:1") && status.contains("says that it must not be destroyed"),
+        "{status}"
+    );
+    assert_eq!(world.states(), ["10.1.0.0/16", "app in 10.1.0.0/16"]);
+    world.end().await;
+}
