@@ -75,6 +75,9 @@ pub struct Found {
     /// Direct upstreams of the stacks that go, as base describes them.
     #[serde(default)]
     pub base_upstreams: BTreeMap<StackName, Stack>,
+    /// The base's tree with what its `terragrunt.stack.hcl` files generate, where they generate anything.
+    #[serde(default)]
+    pub base_tree: Option<TreeSha>,
 }
 
 /// What a stack run is to bring about.

@@ -15,6 +15,12 @@ pub struct Units {
     pub units: BTreeMap<RepoPath, Unit>,
     /// Directories with a `terragrunt.stack.hcl`.
     pub stacks: BTreeSet<RepoPath>,
+    /// Files that those generated; the tree has them beside the commit's.
+    pub generated: BTreeSet<RepoPath>,
+    /// Directories that are only copied to generate units.
+    pub templates: BTreeSet<RepoPath>,
+    /// By directory, why nobody knows which units its stack file generates.
+    pub untold: BTreeMap<RepoPath, Located>,
     /// What is to be said of the whole tree.
     pub notices: Vec<Located>,
 }

@@ -108,6 +108,7 @@ pub mod listing;
 pub mod checkout;
 pub mod stack_tree;
 pub mod made;
+pub mod overlay;
 pub mod remove;
 mod folder;
 mod output;

@@ -98,10 +98,21 @@ impl Git {
         deadline: Duration,
         ask: &Ask<'_>,
     ) -> Result<Answer, GitError> {
+        let env = self.closed_env(path, more);
+        self.started(path, env, deadline, ask).await
+    }
+
+    async fn started(
+        &self,
+        path: &Path,
+        env: Vec<(OsString, OsString)>,
+        deadline: Duration,
+        ask: &Ask<'_>,
+    ) -> Result<Answer, GitError> {
         let program = Program {
             file: self.program.clone(),
             args: ask.args.iter().map(OsString::from).collect(),
-            env: self.closed_env(path, more),
+            env,
             cwd: path.to_owned(),
             deadline,
         };
@@ -171,10 +182,22 @@ impl Mirror {
 
     /// A question to which every status but 0 is an error.
     pub(in crate::git) async fn output(&self, ask: &Ask<'_>) -> Result<Vec<u8>, GitError> {
-        match self.ask(ask).await? {
-            Answer { status: 0, stdout, .. } => Ok(stdout),
-            Answer { status, stderr, .. } => Err(GitError::said(ask.doing, status, &stderr)),
-        }
+        succeeded(ask, self.ask(ask).await?)
+    }
+
+    /// The same with an index of its own, which lies at this path.
+    pub(in crate::git) async fn output_with(&self, ask: &Ask<'_>, index: &Path) -> Result<Vec<u8>, GitError> {
+        let mut env = self.git.closed_env(&self.path, &[]);
+        env.push(("GIT_INDEX_FILE".into(), index.into()));
+        let answer = self.git.started(&self.path, env, self.git.ask_deadline, ask).await?;
+        succeeded(ask, answer)
+    }
+}
+
+fn succeeded(ask: &Ask<'_>, answer: Answer) -> Result<Vec<u8>, GitError> {
+    match answer {
+        Answer { status: 0, stdout, .. } => Ok(stdout),
+        Answer { status, stderr, .. } => Err(GitError::said(ask.doing, status, &stderr)),
     }
 }
 

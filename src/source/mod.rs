@@ -201,6 +201,9 @@ fn discovered(kept: &Kept, input: &Input<'_>) -> Discovered {
     let states_at_base = states_at_base(&base, &merged, &matching, &selected);
     let owners = owners(&base, &merged, &selected);
     let mut errors = at_merged.faults(&[Half::Gate, Half::Description, Half::Both]);
+    let (untold, not_planned) = terragrunt::generated::untold(input);
+    errors.extend(untold);
+    notices.extend(not_planned);
     let Layout {
         errors: layout_errors,
         mut broken,
@@ -295,13 +298,6 @@ fn gate_notices(input: &Input<'_>, base: &Config, merged: &Config) -> Vec<Locate
     if entry_of(input.merged).is_none() && input.merged.entries.contains_key(&other) {
         let problem = "nobody reads this file";
         notices.push(Located::at(Place::file(other), problem).hint(format!("call it {FILE}")));
-    }
-    let stack_file = |path: &&RepoPath| path.file_name() == terragrunt::STACK_FILE;
-    let mut paths = input.changes.iter().filter_map(|change| change.new.as_ref());
-    if let Some(path) = paths.find(stack_file) {
-        let problem = "the units that this file generates are not planned";
-        notices
-            .push(Located::at(Place::file(path.clone()), problem).hint("only units that stand in the repository are"));
     }
     notices
 }

@@ -77,7 +77,7 @@ pub async fn outputs(
     if !outputs.is_empty() {
         return Ok(Some(outputs));
     }
-    let listed = ask(site, at, seed, Step::State, &["state", "list"], &[0, 1]).await?;
+    let listed = ask(site, at, seed, Step::StateList, &["state", "list"], &[0, 1]).await?;
     match listed.code {
         0 => Ok(Some(outputs)),
         _ if there_is_none(&listed.stderr) => Ok(None),

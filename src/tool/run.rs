@@ -254,7 +254,7 @@ impl Finished {
         };
         let stdout = match step {
             Step::Show | Step::Output | Step::State => whole(step, &ended.stdout)?,
-            Step::Fetch | Step::Init | Step::Plan | Step::Workspace | Step::Apply | Step::Version => {
+            Step::Fetch | Step::Init | Step::Plan | Step::StateList | Step::Workspace | Step::Apply | Step::Version => {
                 beginning(&ended.stdout, MOST_READ)?
             }
         };

@@ -17,8 +17,10 @@ use crate::git::fetch::Want;
 use crate::git::merge::Merged;
 use crate::source;
 use crate::source::kept::Kept;
+use crate::source::terragrunt::generated;
 use crate::tool::site::LocalState;
 use crate::worker::repository::Repository;
+use crate::worker::units::Told;
 use crate::worker::{Worker, target, trees, units};
 
 pub async fn discover(worker: &Worker, pull: PullId, run: RunId, attempt: Attempt) -> anyhow::Result<Event> {
@@ -83,11 +85,11 @@ async fn look(worker: &Worker, repository: &Repository, at: &At<'_>) -> Result<D
         run: at.run,
     };
     let compared = compare(&repository.mirror, repository.id, worker.kept(), &sides, Some(asking)).await?;
-    let Compared { discovered, tree } = match compared {
+    let compared = match compared {
         Ok(compared) => compared,
         Err(located) => return Ok(Discovered::Failed(located)),
     };
-    let mut discovered = found(worker, discovered, base, tree);
+    let mut discovered = found(worker, compared, base);
     if let (Discovered::Found { found, .. }, Some(pull)) = (&mut discovered, at.pull) {
         found.not_applied = target::refused(repository, pull, at.base_ref).await?;
     }
@@ -114,6 +116,8 @@ pub struct Asking<'a> {
 pub struct Compared {
     pub discovered: layout::Discovered,
     pub tree: TreeSha,
+    /// Of base, where it is another than the commit's.
+    pub base_tree: Option<TreeSha>,
 }
 
 /// Merges, reads both trees and compares them; `Err` within: what its author has to do before anything can be told.
@@ -132,7 +136,7 @@ pub async fn compare(
             Located::nowhere(problem).hint("rebase it on the base branch"),
         ]))
     };
-    let tree = match merged {
+    let mut tree = match merged {
         Merged::Clean(tree) => tree,
         Merged::Conflict(paths) => {
             let conflict = |path| {
@@ -146,12 +150,13 @@ pub async fn compare(
     let Some(fork_point) = fork_point else {
         return unrelated();
     };
-    let base_tree = mirror.tree_of(base).await?;
+    let mut base_tree = mirror.tree_of(base).await?;
+    let of_base = base_tree.clone();
     let (changes, (mut base_files, mut merged_files)) = tokio::try_join!(
         mirror.changes(&fork_point, head),
         trees::both(mirror, &base_tree, &tree)
     )?;
-    let changes: Vec<source::Change> = changes
+    let mut changes: Vec<source::Change> = changes
         .into_iter()
         .map(|change| source::Change {
             old: change.old,
@@ -164,8 +169,17 @@ pub async fn compare(
         run,
     }) = asking
     {
-        base_files.units = units::of(worker, repository, run, &base_tree, &base_files).await?;
-        merged_files.units = units::of(worker, repository, run, &tree, &merged_files).await?;
+        let at_base = units::of(worker, repository, run, &base_tree, &base_files).await?;
+        let at_merged = units::of(worker, repository, run, &tree, &merged_files).await?;
+        let with = |told: &Option<Told>, tree: &TreeSha| told.as_ref().map_or(tree.clone(), |told| told.tree.clone());
+        let generated = (with(&at_base, &base_tree), with(&at_merged, &tree));
+        if generated != (base_tree.clone(), tree.clone()) {
+            (base_tree, tree) = generated;
+            (base_files, merged_files) = trees::both(mirror, &base_tree, &tree).await?;
+        }
+        base_files.units = at_base.map(|told| told.units);
+        merged_files.units = at_merged.map(|told| told.units);
+        changes.extend(generated::changes(&base_files, &merged_files));
     }
     // Parsing thousands of files is work for a thread of its own.
     let parsed = tokio::task::spawn_blocking(move || {
@@ -180,14 +194,23 @@ pub async fn compare(
     let discovered = parsed
         .await
         .map_err(|panic| GitError::broken("look for stacks", &panic.to_string()))?;
-    Ok(Ok(Compared { discovered, tree }))
+    Ok(Ok(Compared {
+        discovered,
+        tree,
+        base_tree: (base_tree != of_base).then_some(base_tree),
+    }))
 }
 
 fn failed(problem: String, hint: &str) -> Discovered {
     Discovered::Failed(vec![Located::nowhere(problem).hint(hint)])
 }
 
-fn found(worker: &Worker, discovered: layout::Discovered, base: CommitSha, tree: TreeSha) -> Discovered {
+fn found(worker: &Worker, compared: Compared, base: CommitSha) -> Discovered {
+    let Compared {
+        discovered,
+        tree,
+        base_tree,
+    } = compared;
     let layout::Discovered {
         rules,
         graph,
@@ -264,6 +287,7 @@ fn found(worker: &Worker, discovered: layout::Discovered, base: CommitSha, tree:
         deleted: names,
         upstreams,
         base_upstreams,
+        base_tree,
     };
     Discovered::Found { found, stacks }
 }

@@ -25,6 +25,7 @@ pub mod trouble;
 pub mod trees;
 pub mod target;
 pub mod moved;
+pub mod generated;
 pub mod units;
 pub mod intake;
 pub mod gather;

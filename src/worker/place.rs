@@ -74,7 +74,10 @@ pub async fn checkout(
 ) -> Result<PathBuf, GitError> {
     let tree = match aim {
         Aim::Change => found.tree.clone(),
-        Aim::Destroy => repository.mirror.tree_of(&found.base).await?,
+        Aim::Destroy => match &found.base_tree {
+            Some(tree) => tree.clone(),
+            None => repository.mirror.tree_of(&found.base).await?,
+        },
     };
     let gate = worker.inner.checkouts.of(run);
     let _turn = gate.lock().await;

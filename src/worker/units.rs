@@ -1,17 +1,21 @@
 //! Owns what terragrunt says of a tree: asked once per tree and program, on a private copy.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::domain::ids::{RepoId, RepoPath, RunId, TreeSha};
 use crate::domain::located::Located;
 use crate::domain::unit::Units;
 use crate::git::error::GitError;
+use crate::git::made::MadeLimits;
 use crate::git::stack_tree::StackTree;
 use crate::source::Tree;
+use crate::source::terragrunt::generated::generating;
 use crate::source::terragrunt::is_unit_file;
 use crate::tool::terragrunt::ask::{Bounds, Place, ask};
+use crate::tool::terragrunt::generate::generate;
+use crate::worker::generated::Generated;
 use crate::worker::repository::Repository;
 use crate::worker::{Worker, place};
 
@@ -38,6 +42,13 @@ impl Answers {
     }
 }
 
+/// What the program said of one tree.
+pub struct Told {
+    pub units: Arc<Units>,
+    /// The tree with the files that its stack files generate.
+    pub tree: TreeSha,
+}
+
 /// The units of one tree. `None`: it has none, or terragrunt is not installed.
 pub async fn of(
     worker: &Worker,
@@ -45,45 +56,81 @@ pub async fn of(
     run: RunId,
     id: &TreeSha,
     tree: &Tree,
-) -> Result<Option<Arc<Units>>, GitError> {
+) -> Result<Option<Told>, GitError> {
     let Some(mark) = worker.site().tools.terragrunt_mark() else {
         return Ok(None);
     };
-    if !tree.entries.keys().any(is_unit_file) {
+    let generating = generating(tree);
+    if generating.is_empty() && !tree.entries.keys().any(is_unit_file) {
         return Ok(None);
     }
     let key = (repository.id, id.clone(), mark);
-    if let Some(known) = worker.inner.units.known(&key) {
-        return Ok(Some(known));
+    if let Some(units) = worker.inner.units.known(&key) {
+        let tree = id.clone();
+        return Ok(Some(Told { units, tree }));
     }
-    let dir = place::run_dir(worker, run).join(format!("units-{id}"));
-    let asked = asked(worker, repository, &dir, id).await;
+    let asking = Asking {
+        worker,
+        repository,
+        dir: place::run_dir(worker, run).join(format!("units-{id}")),
+        id,
+    };
+    let told = asking.told(tree, &generating).await;
     // Nothing of it is needed again; what is left is swept with the run.
-    let _ = StackTree::new(&dir, &dir, std::iter::empty::<&RepoPath>())
+    let _ = StackTree::new(&asking.dir, &asking.dir, std::iter::empty::<&RepoPath>())
         .remove()
         .await;
-    let Some(units) = asked? else { return Ok(None) };
-    let units = Arc::new(units);
-    // An answer that failed as a whole may be better the next time.
-    if units.notices.is_empty() {
-        worker.inner.units.keep(key, Arc::clone(&units));
+    let told = told?;
+    // An answer that failed as a whole may be better the next time; and a tree that was written for one may be gone
+    // from the mirror by then.
+    if let Some(told) = &told
+        && generating.is_empty()
+        && told.units.notices.is_empty()
+    {
+        worker.inner.units.keep(key, Arc::clone(&told.units));
     }
-    Ok(Some(units))
+    Ok(told)
 }
 
-async fn asked(worker: &Worker, repository: &Repository, dir: &Path, id: &TreeSha) -> Result<Option<Units>, GitError> {
-    let checkout = repository.mirror.checkout(dir, id).await?;
-    let copy = dir.join("tree");
-    let root = RepoPath::root();
-    // All of it real: the program writes beside the units.
-    StackTree::new(&checkout, &copy, [&root]).lay().await?;
-    let place = Place {
-        tree: copy,
-        scratch: dir.join("scratch"),
-    };
-    let units = ask(worker.site(), &place, &Bounds::default()).await;
-    if let Some(Located { problem, .. }) = units.as_ref().and_then(|units| units.notices.first()) {
-        tracing::warn!(tree = %id, "{problem}");
+struct Asking<'a> {
+    worker: &'a Worker,
+    repository: &'a Repository,
+    /// A folder of its own.
+    dir: PathBuf,
+    id: &'a TreeSha,
+}
+
+impl Asking<'_> {
+    async fn told(&self, tree: &Tree, generating: &BTreeSet<RepoPath>) -> Result<Option<Told>, GitError> {
+        let site = self.worker.site();
+        let checkout = self.repository.mirror.checkout(&self.dir, self.id).await?;
+        let place = Place {
+            tree: self.dir.join("tree"),
+            scratch: self.dir.join("scratch"),
+        };
+        // All of it real: the program writes beside the units.
+        let copy = StackTree::new(&checkout, &place.tree, [&RepoPath::root()]);
+        copy.lay().await?;
+        let mut generated = Generated::default();
+        if !generating.is_empty()
+            && let Some(untold) = generate(site, &place, &Bounds::default(), generating).await
+        {
+            let made = copy.made(&MadeLimits::default()).await?;
+            generated = Generated::of(tree, generating, made, untold, &place.tree);
+        }
+        let mirror = &self.repository.mirror;
+        let with = mirror
+            .with_files(self.id, &generated.files, &self.dir.join("objects"))
+            .await?;
+        let Some(mut units) = ask(site, &place, &Bounds::default()).await else {
+            return Ok(None);
+        };
+        if let Some(Located { problem, .. }) = units.notices.first() {
+            tracing::warn!(tree = %self.id, "{problem}");
+        }
+        units.generated = generated.files.into_iter().map(|file| file.path).collect();
+        units.untold = generated.untold;
+        let units = Arc::new(units);
+        Ok(Some(Told { units, tree: with }))
     }
-    Ok(units)
 }

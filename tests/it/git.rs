@@ -25,6 +25,7 @@ use lockkeeper::git::error::GitError;
 use lockkeeper::git::fetch::Want;
 use lockkeeper::git::listing::{BlobLimits, Kind};
 use lockkeeper::git::merge::{Ancestry, Merged};
+use lockkeeper::git::overlay::Added;
 use lockkeeper::git::program::Git;
 use lockkeeper::git::stack_tree::StackTree;
 use lockkeeper::git::{Mirror, Mirrors};
@@ -735,6 +736,67 @@ async fn a_listing_reports_what_it_cannot_name_and_blobs_what_is_too_large() {
         .await
         .expect("read");
     assert_eq!(tight.by_id.len(), 3, "README, a and empty fit: {:?}", tight.too_large);
+}
+
+#[tokio::test]
+async fn generated_files_stand_in_a_tree_beside_those_of_the_commit() {
+    let world = World::new().await;
+    let author = world.repository("infra.git");
+    let mirror = world.mirror("infra.git");
+    author.write("live/a.hcl", "a");
+    author.write("live/old.hcl", "old");
+    author.write(".gitattributes", "*.hcl text eol=crlf\n");
+    author.commit("live");
+    author.push("refs/heads/main");
+    mirror.fetch(None, &commits(&[&author.head()])).await.expect("fetched");
+    let added = |name: &str, text: &str, executable| Added {
+        path: path(name),
+        bytes: text.as_bytes().to_vec(),
+        executable,
+    };
+    let files = [
+        added("live/.terragrunt-stack/ñ \"x\"/unit.hcl", "one\r\ntwo\n", false),
+        added("live/old.hcl", "new", false),
+        added("run.sh", "#!/bin/sh\n", true),
+    ];
+    let scratch = world.home.path().join("scratch");
+    let tree = mirror
+        .with_files(&author.tree(), &files, &scratch)
+        .await
+        .expect("written");
+    assert!(!scratch.exists());
+    let again = mirror
+        .with_files(&author.tree(), &files, &scratch)
+        .await
+        .expect("written");
+    assert_eq!(tree, again);
+    let none = mirror.with_files(&author.tree(), &[], &scratch).await.expect("written");
+    assert_eq!(none, author.tree());
+
+    let listing = mirror.listing(&tree).await.expect("listed");
+    let shown: Vec<_> = listing
+        .entries
+        .iter()
+        .map(|entry| (entry.path.as_str(), entry.kind))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            (".gitattributes", Kind::File),
+            ("README.md", Kind::File),
+            ("live/.terragrunt-stack/ñ \"x\"/unit.hcl", Kind::File),
+            ("live/a.hcl", Kind::File),
+            ("live/old.hcl", Kind::File),
+            ("run.sh", Kind::Executable),
+        ]
+    );
+    let checkout = mirror.checkout(&world.run_dir(), &tree).await.expect("laid");
+    let read = |name: &str| fs::read_to_string(checkout.join(name)).expect("a file");
+    assert_eq!(read("live/.terragrunt-stack/ñ \"x\"/unit.hcl"), "one\r\ntwo\n");
+    assert_eq!(
+        (read("live/old.hcl"), read("live/a.hcl")),
+        ("new".to_owned(), "a".to_owned())
+    );
 }
 
 #[tokio::test]

@@ -274,7 +274,7 @@ impl<'a> Elsewhere<'a> {
         } else if self.stacks.contains(&stack.dir) {
             "its directory is found as another stack".to_owned()
         } else if stack.unit.is_some() {
-            "its terragrunt.hcl excludes it, or runs nothing any more".to_owned()
+            "its terragrunt.hcl excludes it, is only there to be copied, or runs nothing any more".to_owned()
         } else {
             "its directory has neither a backend nor a provider block".to_owned()
         }

@@ -5,12 +5,16 @@ use crate::domain::ids::RepoPath;
 pub mod scan;
 pub mod light;
 pub mod reads;
+pub mod generated;
 pub mod stack;
 
 /// What makes a directory a unit.
 pub const UNIT_FILE: &str = "terragrunt.hcl";
 /// What generates units.
 pub const STACK_FILE: &str = "terragrunt.stack.hcl";
+
+/// What a stack file gives to a unit that it generates.
+pub const VALUES_FILE: &str = "terragrunt.values.hcl";
 
 /// The same in JSON, which terragrunt prefers where both are there.
 pub const UNIT_FILE_JSON: &str = "terragrunt.hcl.json";

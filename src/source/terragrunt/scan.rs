@@ -28,6 +28,10 @@ pub struct Scanned {
     pub generates: Vec<Option<u32>>,
     /// `if` of `exclude`, or the old `skip`.
     pub excluded: Option<At<Value>>,
+    /// What the `unit` and `stack` blocks of a stack file copy.
+    pub sources: Vec<At<Value>>,
+    /// It takes `values` that a stack file gives.
+    pub values: bool,
     /// `prevent_destroy`.
     pub stays: Option<At<Value>>,
     /// Calls of functions that read the file they name.
@@ -133,6 +137,7 @@ impl Scan<'_> {
                         }
                     }
                 }
+                ("unit" | "stack", Some(_)) => self.out.sources.extend(self.at(block, "source")),
                 ("terraform", None) => self.out.source = self.at(block, "source"),
                 ("remote_state", None) => {
                     let what = RemoteState {
@@ -226,8 +231,9 @@ impl Visit for Scan<'_> {
     }
 
     fn visit_expr(&mut self, expr: &Expression) {
-        if matches!(expr, Expression::Variable(name) if name.as_str() == "dependency") {
-            self.out.outputs_of_any = true;
+        if let Expression::Variable(name) = expr {
+            self.out.outputs_of_any |= name.as_str() == "dependency";
+            self.out.values |= name.as_str() == "values";
         }
         visit_expr(self, expr);
     }

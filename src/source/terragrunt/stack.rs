@@ -16,6 +16,7 @@ use crate::source::part::state;
 use crate::source::part::walk::{Root, Walked, walk};
 use crate::source::part::watch::watched;
 use crate::source::part::{Part, backend_state};
+use crate::source::terragrunt::generated::{is_template, stack_files};
 use crate::source::terragrunt::light::{self, ANCHOR};
 use crate::source::terragrunt::reads::{Texts, texts};
 use crate::source::terragrunt::scan::Scans;
@@ -43,14 +44,23 @@ pub struct Needed {
 /// The tree's units, as the program said; those that it left out (it drops what stands in a circle) and trees that it
 /// was not asked about are read lightly.
 pub fn units(files: &Files<'_>, scans: &Scans) -> Units {
-    let tree = files.tree;
-    let Some(said) = &tree.units else {
-        return match tree.entries.keys().any(is_unit_file) {
-            true => light::light(tree),
-            false => Units::default(),
-        };
+    let mut units = match &files.tree.units {
+        Some(said) => completed(files, scans, Units::clone(said)),
+        None if files.tree.entries.keys().any(is_unit_file) => light::light(files.tree),
+        None => Units::default(),
     };
-    let mut units = Units::clone(said);
+    units.templates = stack_files(files, scans).templates;
+    let is_copied = |(dir, unit): &(&RepoPath, &Unit)| is_template(files, scans, &units, dir, unit);
+    let copied = units.units.iter().filter(is_copied);
+    let copied: BTreeSet<RepoPath> = copied.map(|(dir, _)| dir.clone()).collect();
+    units.units.retain(|dir, _| !copied.contains(dir));
+    units.templates.extend(copied);
+    units
+}
+
+/// What the program said, with what it did not say.
+fn completed(files: &Files<'_>, scans: &Scans, mut units: Units) -> Units {
+    let tree = files.tree;
     for dir in tree
         .entries
         .keys()
@@ -100,7 +110,8 @@ pub fn run_by_units(units: &Units) -> BTreeSet<RepoPath> {
         Source::Local { dir, .. } => Some(dir.clone()),
         Source::Own | Source::Remote(_) | Source::Unknown(_) => None,
     });
-    units.units.keys().cloned().chain(sources).collect()
+    let templates = units.templates.iter().cloned();
+    units.units.keys().cloned().chain(sources).chain(templates).collect()
 }
 
 impl Reader<'_> {

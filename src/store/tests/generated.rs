@@ -284,6 +284,7 @@ impl Draw {
                 deleted: BTreeSet::from([self.stack()]),
                 upstreams: BTreeMap::from([(self.stack(), self.definition())]),
                 base_upstreams: BTreeMap::from([(self.stack(), self.definition())]),
+                base_tree: Some(TreeSha::parse(self.commit().as_str()).expect("a tree")),
             }),
         }
     }

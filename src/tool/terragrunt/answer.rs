@@ -274,7 +274,8 @@ pub fn failure(stderr: &str, root: &Path) -> (Option<Place>, String) {
             .to_owned()
     };
     for line in stderr.lines() {
-        let Some((_, rest)) = line.split_once(&prefix) else {
+        // `failed to read stack file /tree/live/terragrunt.stack.hcl in /tree/live /tree/live/terragrunt.stack.hcl:2,20-3,1: …`
+        let Some((_, rest)) = line.rsplit_once(&prefix) else {
             continue;
         };
         let mut parts = rest.splitn(3, ':');
@@ -379,6 +380,17 @@ mod tests {
             why,
             "Found paths in the 'dependencies' block that do not exist: [../nono (nono)]"
         );
+    }
+
+    #[test]
+    fn a_failure_of_a_stack_file_is_found_behind_its_folders() {
+        let log = "17:05:24.754 ERROR  failed to read stack file /t/w/live/terragrunt.stack.hcl in /t/w/live /t/w/live/terragrunt.stack.hcl:2,20-3,1: Invalid multi-line string; Quoted strings may not be split., and 3 other diagnostic(s)\n";
+        let (place, why) = failure(log, Path::new("/t/w"));
+        assert_eq!(
+            place.map(|place| place.to_string()).as_deref(),
+            Some("live/terragrunt.stack.hcl:2:20")
+        );
+        assert!(why.starts_with("Invalid multi-line string"), "{why}");
     }
 
     #[test]

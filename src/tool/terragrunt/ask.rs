@@ -55,14 +55,7 @@ const MOST_RENDERED: u64 = 8 << 20;
 /// Asks the program about every unit of the tree. `None`: it is not installed. What it could not say is in the answer,
 /// as a notice: whoever reads on does without it.
 pub async fn ask(site: &Site, place: &Place, bounds: &Bounds) -> Option<Units> {
-    let program = site.tools.terragrunt()?;
-    let asking = Asking {
-        site,
-        place,
-        bounds,
-        program,
-        until: Instant::now() + bounds.time,
-    };
+    let asking = Asking::new(site, place, bounds)?;
     let units = match asking.all().await {
         Ok(units) => units,
         Err(why) => Units {
@@ -76,7 +69,8 @@ pub async fn ask(site: &Site, place: &Place, bounds: &Bounds) -> Option<Units> {
     Some(units)
 }
 
-struct Asking<'a> {
+/// One talk with the program about one tree.
+pub(in crate::tool::terragrunt) struct Asking<'a> {
     site: &'a Site,
     place: &'a Place,
     bounds: &'a Bounds,
@@ -84,14 +78,29 @@ struct Asking<'a> {
     until: Instant,
 }
 
-impl Asking<'_> {
-    async fn all(&self) -> Result<Units, String> {
+impl<'a> Asking<'a> {
+    /// `None`: the program is not installed.
+    pub fn new(site: &'a Site, place: &'a Place, bounds: &'a Bounds) -> Option<Self> {
+        Some(Asking {
+            site,
+            place,
+            bounds,
+            program: site.tools.terragrunt()?,
+            until: Instant::now() + bounds.time,
+        })
+    }
+
+    /// Makes its folders, and a repository of the tree.
+    pub fn prepare(&self) -> Result<(), String> {
         let prepared = make_repository(&self.place.tree).and_then(|()| {
             let folders = [self.home(), self.temp(), self.downloads()];
             folders.iter().try_for_each(std::fs::create_dir_all)
         });
-        prepared.map_err(|cause| format!("its folders could not be made: {cause}"))?;
+        prepared.map_err(|cause| format!("its folders could not be made: {cause}"))
+    }
 
+    async fn all(&self) -> Result<Units, String> {
+        self.prepare()?;
         let args = [
             "find",
             "--json",
@@ -190,7 +199,8 @@ impl Asking<'_> {
         self.place.scratch.join("downloads")
     }
 
-    async fn run(&self, cwd: &Path, args: &[&str]) -> Result<Captured, String> {
+    /// Starts the program, confined and without credentials.
+    pub async fn run(&self, cwd: &Path, args: &[&str]) -> Result<Captured, String> {
         let left = self.until.saturating_duration_since(Instant::now());
         let late = || format!("it took longer than {:?}", self.bounds.time);
         if left.is_zero() {

@@ -9,6 +9,7 @@ use crate::tool::site::Site;
 
 pub mod answer;
 pub mod ask;
+pub mod generate;
 pub mod shim;
 pub mod unit;
 

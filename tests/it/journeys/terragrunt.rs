@@ -247,3 +247,102 @@ async fn a_unit_that_says_that_it_stays_is_not_destroyed() {
     assert_eq!(world.states(), ["10.1.0.0/16", "app in 10.1.0.0/16"]);
     world.end().await;
 }
+
+const STACK_FILE: &str = "live/terragrunt.stack.hcl";
+const NETWORK: &str = "live/.terragrunt-stack/network";
+const APP: &str = "live/.terragrunt-stack/app";
+
+/// network ← app, generated; `word` is `None` where there is no app.
+fn stack_file(cidr: &str, word: Option<&str>) -> String {
+    let unit = |name: &str, values: &str| {
+        format!(
+            "unit \"{name}\" {{\n  source = \"../units/{name}\"\n  path   = \"{name}\"\n  values = {{ {values} }}\n}}\n"
+        )
+    };
+    let network = unit("network", &format!("cidr = \"{cidr}\""));
+    let app = word.map(|word| unit("app", &format!("word = \"{word}\"")));
+    network + &app.unwrap_or_default()
+}
+
+fn generated() -> Setup {
+    let unit = |rest: &str| {
+        format!(
+            "include \"root\" {{\n  path = find_in_parent_folders(\"root.hcl\")\n}}\nterraform {{\n  source = \"${{get_repo_root()}}/modules//one\"\n}}\n{rest}"
+        )
+    };
+    let network = unit("inputs = {\n  value = values.cidr\n}\n");
+    let app = unit(
+        "dependency \"network\" {\n  config_path = \"../network\"\n}\ninputs = {\n  value = \"${values.word} ${dependency.network.outputs.value}\"\n}\n",
+    );
+    Setup::only(&[
+        ("root.hcl", ROOT),
+        (STACK_FILE, &stack_file("none", Some("app in"))),
+        ("units/network/terragrunt.hcl", &network),
+        ("units/app/terragrunt.hcl", &app),
+        ("modules/one/main.tf", MODULE),
+    ])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn units_that_a_stack_file_generates_are_stacks() {
+    if !is_here() {
+        return;
+    }
+    let world = World::with(generated()).await;
+    world
+        .deploy(&[(STACK_FILE, &stack_file("10/8", Some("app in")))], 2)
+        .await;
+    assert_eq!(world.states(), ["10/8", "app in 10/8"]);
+
+    // One line of the stack file concerns one unit.
+    let pull = world
+        .open("app", &[(STACK_FILE, &stack_file("10/8", Some("the app in")))])
+        .await;
+    let status = pull.status().await;
+    assert_eq!(pull.checks().await, "success success action_required", "{status}");
+    let row = pull.row(APP).await;
+    assert!(
+        row.contains("+0 ~1 -0") && row.contains("app/terragrunt.values.hcl"),
+        "{row}"
+    );
+    assert!(!status.contains(&format!("`{NETWORK}`")), "{status}");
+    assert!(
+        status.contains("there are 2") || !status.contains("units/app"),
+        "{status}"
+    );
+    assert!(pull.apply().await.contains("1 of 1 applied"), "{}", pull.reply().await);
+    assert_eq!(world.states(), ["10/8", "the app in 10/8"]);
+    pull.merge("alice").await;
+    world.settle().await;
+
+    // A unit that the stack file has no more goes, by its name.
+    let pull = world.open("gone", &[(STACK_FILE, &stack_file("10/8", None))]).await;
+    let row = pull.row(APP).await;
+    assert!(
+        row.contains("its files are gone") && row.contains("destroy plan: -1"),
+        "{row}"
+    );
+    pull.approve("bob").await;
+    let reply = pull.say("alice", &format!("/apply {APP}")).await;
+    assert!(reply.contains("1 of 1 applied"), "{reply}\n{}", pull.status().await);
+    assert_eq!(world.states(), ["-", "10/8"]);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stack_file_that_cannot_generate_destroys_nothing() {
+    if !is_here() {
+        return;
+    }
+    let world = World::with(generated()).await;
+    let broken = stack_file("10/8", Some("app in")).replace("../units/app", "../units/typo");
+    let pull = world.open("typo", &[(STACK_FILE, &broken)]).await;
+    let status = pull.status().await;
+    assert_eq!(pull.checks().await, "failure failure failure", "{status}");
+    assert!(
+        status.contains("live/terragrunt.stack.hcl") && status.contains("failed to fetch unit app"),
+        "{status}"
+    );
+    assert!(!status.contains("destroy plan"), "{status}");
+    world.end().await;
+}

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::Arc;
 
 use lockkeeper::domain::graph::Because;
@@ -10,11 +10,13 @@ use lockkeeper::domain::ids::{RepoId, RepoPath};
 use lockkeeper::domain::layout::Discovered;
 use lockkeeper::domain::unit::{Source, Unit, UnitState, Units, Where};
 use lockkeeper::process::OwnBinary;
+use lockkeeper::source::terragrunt::generated::generating;
 use lockkeeper::source::terragrunt::light::light;
 use lockkeeper::source::{Input, Tree, discover};
 use lockkeeper::tool::program::Tools;
 use lockkeeper::tool::site::{self, Site};
 use lockkeeper::tool::terragrunt::ask::{Bounds, Place, ask};
+use lockkeeper::tool::terragrunt::generate::generate;
 use secrecy::SecretBox;
 use serde_json::Value as Json;
 
@@ -31,8 +33,16 @@ struct Said {
 }
 
 fn run(program: &Path, cwd: &Path, args: &[&str]) -> Option<Json> {
+    let output = started(program, cwd, args);
+    match output.status.success() {
+        true => Some(serde_json::from_slice(&output.stdout).expect("JSON")),
+        false => None,
+    }
+}
+
+fn started(program: &Path, cwd: &Path, args: &[&str]) -> Output {
     let home = cwd.join(".home");
-    let output = Command::new(program)
+    Command::new(program)
         .args(args)
         .args(["--no-color", "--non-interactive", "--log-level", "error"])
         .env_clear()
@@ -41,11 +51,22 @@ fn run(program: &Path, cwd: &Path, args: &[&str]) -> Option<Json> {
         .env("TG_TF_PATH", "/nonexistent")
         .current_dir(cwd)
         .output()
-        .expect("terragrunt runs");
-    match output.status.success() {
-        true => Some(serde_json::from_slice(&output.stdout).expect("JSON")),
-        false => None,
+        .expect("terragrunt runs")
+}
+
+/// What stack files generated in a copy.
+fn left_in(root: &Path, dir: &Path) -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let shown = path.strip_prefix(root).expect("below it").display().to_string();
+        if path.is_dir() {
+            files.extend(left_in(root, &path));
+        } else if shown.contains(".terragrunt-stack/") && shown.ends_with(".hcl") {
+            files.insert(shown, std::fs::read_to_string(&path).expect("text"));
+        }
     }
+    files
 }
 
 fn said(program: &Path, root: &Path) -> Said {
@@ -194,6 +215,9 @@ pub async fn asked(root: &Path, text: &str, bounds: &Bounds) -> Units {
     };
     write(&place.tree, &files(text));
     let site = site(&std::env::var_os("PATH").unwrap_or_default(), root);
+    let generating = generating(&tree(&files(text)));
+    let untold = generate(&site, &place, bounds, &generating).await;
+    assert_eq!(untold, Some(BTreeMap::new()));
     ask(&site, &place, bounds).await.expect("terragrunt is installed")
 }
 
@@ -214,6 +238,13 @@ async fn trees_are_read_as_the_program_reads_them() {
         // `get_repo_root()` asks git.
         let git = Command::new("git").args(["init", "-q"]).current_dir(&theirs).status();
         assert!(git.expect("git runs").success());
+        let before = said(&program, &theirs);
+        // By hand, in the folder that people work in.
+        if theirs.join("live/terragrunt.stack.hcl").is_file() {
+            let args = ["stack", "generate"];
+            let done = started(&program, &theirs.join("live"), &args);
+            assert!(done.status.success(), "{title}: {done:?}");
+        }
         let said = said(&program, &theirs);
 
         let units = asked(&root, text, &Bounds::default()).await;
@@ -222,12 +253,15 @@ async fn trees_are_read_as_the_program_reads_them() {
         assert_eq!(ours, said.stacks, "{title}: stacks");
         assert_eq!(edges(&units), said.units, "{title}: units and edges");
         resolved_alike(title, &units, &said, &theirs);
-        let mut tree = tree(&files);
-        tree.units = Some(Arc::new(units));
-        joined_alike(title, &tree, &said);
+        let mut generated = files.clone();
+        generated.extend(left_in(&root.join("copy"), &root.join("copy")));
+        let mut with = tree(&generated);
+        with.units = Some(Arc::new(units));
+        joined_alike(title, &with, &said);
         trees += 1;
 
         if title.ends_with("(light)") {
+            let (mut tree, said) = (tree(&files), before);
             let units = light(&tree);
             let ours: BTreeSet<String> = units.stacks.iter().map(name).collect();
             assert_eq!(ours, said.stacks, "{title}: stacks, lightly");
@@ -266,6 +300,44 @@ async fn shown(text: &str) -> String {
         lines.extend(errors.iter().map(|error| format!("BROKEN {name}: {error}")));
     }
     lines.join("\n")
+}
+
+/// Why the units of each stack file are not known.
+async fn untold(text: &str) -> Vec<String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().canonicalize().expect("a path");
+    let place = Place {
+        tree: root.join("copy"),
+        scratch: root.join("scratch"),
+    };
+    write(&place.tree, &files(text));
+    let site = site(&std::env::var_os("PATH").unwrap_or_default(), &root);
+    let generating = generating(&tree(&files(text)));
+    let untold = generate(&site, &place, &Bounds::default(), &generating).await;
+    let untold = untold.expect("terragrunt is installed");
+    untold.values().map(ToString::to_string).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stack_file_that_generates_nothing_says_why_and_the_others_go_on() {
+    if program().is_none() {
+        return;
+    }
+    let good = "-- good/terragrunt.stack.hcl --\nunit \"a\" {\n  source = \"../units/a\"\n  path = \"a\"\n}\n-- units/a/terragrunt.hcl --\n";
+    let broken = untold(&format!(
+        "{good}-- bad/terragrunt.stack.hcl --\nunit \"a\" {{\n  source = ../a\"\n}}\n"
+    ))
+    .await;
+    assert_eq!(broken.len(), 1, "{broken:?}");
+    assert!(broken[0].starts_with("bad/terragrunt.stack.hcl:2:"), "{broken:?}");
+    let missing = "unit \"a\" {\n  source = \"../nope\"\n  path   = \"a\"\n}\n";
+    let missing = untold(&format!("{good}-- bad/terragrunt.stack.hcl --\n{missing}")).await;
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    assert!(
+        missing[0].starts_with("bad/terragrunt.stack.hcl: ") && missing[0].contains("failed to fetch unit a"),
+        "{missing:?}"
+    );
+    assert!(!missing[0].contains("/tmp"), "{missing:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -140,6 +140,7 @@ impl World {
             deleted: gone.iter().map(|stack| name(stack)).collect(),
             upstreams: BTreeMap::new(),
             base_upstreams: BTreeMap::new(),
+            base_tree: None,
         };
         Discovered::Found { found, stacks }
     }
