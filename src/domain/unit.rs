@@ -105,6 +105,9 @@ pub struct Runs {
     pub dir: Option<RepoPath>,
     /// Units whose outputs it is given.
     pub needs: BTreeSet<RepoPath>,
+    /// Its source, where git fetches it.
+    #[serde(default)]
+    pub source: Option<String>,
     /// Where it says that it must not be destroyed. Terragrunt itself looks at that only for its command `destroy`.
     #[serde(default)]
     pub stays: Option<Place>,

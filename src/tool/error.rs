@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::layout::Tool;
+use crate::domain::layout::{GitModule, Tool};
 use crate::domain::located::Located;
 use crate::domain::run::Failure;
 use crate::process::ProcessError;
@@ -51,6 +51,10 @@ pub enum ToolError {
     /// The author or the operator has to change something first; nothing was run.
     #[error("{0}")]
     Refused(Located),
+    /// A source that was fetched calls these modules, too, whose repositories nobody has asked about: ask for a token
+    /// for them as well, and try again with them among the stack's `git_modules`.
+    #[error("{} further modules are called by a source that was fetched", .0.len())]
+    AlsoModules(Vec<GitModule>),
     /// The tool itself said no: the author reads its words.
     #[error("{} failed: {}", step.word(), said.headline)]
     Failed { step: Step, said: Said },
@@ -103,6 +107,7 @@ impl ToolError {
             ToolError::Interrupted(_) | ToolError::Io { .. } | ToolError::Process { .. } => true,
             ToolError::Missing(_)
             | ToolError::Refused(_)
+            | ToolError::AlsoModules(_)
             | ToolError::Failed { .. }
             | ToolError::DeadlineReached { .. }
             | ToolError::WrongPlan
@@ -135,6 +140,14 @@ impl ToolError {
                     .hint("ask its operator to put it on the PATH, or choose another with `tool` in lockkeeper.yaml"),
             ),
             ToolError::Refused(why) => located(why.clone()),
+            ToolError::AlsoModules(modules) => {
+                let names: Vec<&str> = modules.iter().take(5).map(|module| module.source.as_str()).collect();
+                let problem = format!(
+                    "the source calls modules that call others, and so on: {}",
+                    names.join(", ")
+                );
+                located(Located::nowhere(problem).hint("call fewer modules that call others from git"))
+            }
             ToolError::Failed { step, said } => Failure {
                 sentence: format!("{} failed: {}", step.word(), said.headline),
                 excerpt: said.text.clone(),

@@ -19,6 +19,11 @@ pub(crate) fn has_modules_on(stack: &Stack, host: &Url) -> bool {
     stack.git_modules.iter().any(|module| is_on(&module.source, &name))
 }
 
+/// Whether git fetches this from the host.
+pub(crate) fn is_on_host(source: &str, host: &Url) -> bool {
+    is_on(source, &authority(host))
+}
+
 /// The repositories on this host that a stack's modules are fetched from, and where each is named.
 pub fn repositories(site: &Site, stack: &Stack) -> Vec<(RepoName, Place)> {
     let host = authority(&site.github);

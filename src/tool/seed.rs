@@ -61,13 +61,13 @@ const STATE_LINK: &str = ".lockkeeper-state";
 const MADE_LOCK_FILE: &str = "lockkeeper.lock.hcl";
 
 /// Makes a stack's tree and seed ready, and says which state it writes. Starts `init` only where no published seed
-/// fits; `token` is used by `get` alone, and only for git modules on the site's host.
+/// fits; `token` is used by `get` alone, and only for git modules (and the source of a unit) on the site's host.
 pub async fn prepare(site: &Site, at: &StackAt<'_>, token: Option<&SecretString>) -> Result<Seed, ToolError> {
     let installed = site.tools.allowed_for(at.stack).await?;
     let kept = check_state(site, at)?;
     name_is_free(at, kept.as_ref())?;
     let unit = match &at.stack.unit {
-        Some(runs) => Some(unit::lay(site, at, runs, &installed).await?),
+        Some(runs) => Some(unit::lay(site, at, runs, &installed, token).await?),
         None => None,
     };
     let own = Own::of(at, unit.as_ref());

@@ -16,13 +16,13 @@ use crate::store::warrant::Warranted;
 use crate::tool::apply::{Adopted, Applied, ApplyOrder};
 use crate::tool::error::ToolError;
 use crate::tool::redact::Secrets;
-use crate::tool::seed::Seed;
 use crate::tool::site::StackAt;
 use crate::worker::leftover;
 use crate::worker::moved::{self, Moved};
 use crate::worker::place::{self, Attempting};
 use crate::worker::plan::{self, PlanError};
 use crate::worker::repository::Repository;
+use crate::worker::seeding::{self, Seeded};
 use crate::worker::shelf::{self, Beside};
 use crate::worker::target;
 use crate::worker::trouble::in_log;
@@ -301,14 +301,14 @@ async fn begin(
     // Back to the commit, then exactly what the plan made: nothing that another step left may reach the apply.
     ready.tree.lay().await?;
     place::fresh_scratch(&ready.at).await?;
-    let token = plan::module_token(worker, &repository, plan::author(ready.state), ready.at.stack).await?;
     let key = shelf::of(ready.run.id, &ready.at.stack.name, warranted.plan.attempt);
     let beside = shelf::get::<Beside>(worker, ArtifactKind::Beside, &key).await?;
     let at = StackAt {
         held: beside.as_ref().map(|beside| beside.held.clone()).unwrap_or_default(),
         ..ready.at.clone()
     };
-    let seed: Seed = crate::tool::seed::prepare(site, &at, token.as_ref()).await?;
+    let author = plan::author(ready.state);
+    let Seeded { seed, .. } = seeding::prepare(worker, &repository, author, &at).await?;
     if seed.keys != ready.stack_run.keys {
         return Ok(Err(no("the backend is another one than when the plan was made")));
     }
@@ -372,7 +372,9 @@ async fn keep_outputs(
     if ready.stack_run.goes() || !edges.any(|edge| edge.upstream == *name && takes(edge)) {
         return Ok(());
     }
-    let seed = crate::tool::seed::prepare(worker.site(), &ready.at, None).await?;
+    let author = plan::author(ready.state);
+    let repository = worker.repository(ready.state.id.repo).await?;
+    let Seeded { seed, .. } = seeding::prepare(worker, &repository, author, &ready.at).await?;
     let outputs = crate::tool::output::outputs(worker.site(), &ready.at, &seed).await?;
     inputs::keep_applied(worker, key, ready.stack_run, outputs.unwrap_or_default()).await?;
     Ok(())

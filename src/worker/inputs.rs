@@ -16,7 +16,7 @@ use crate::tool::reading::Prior;
 use crate::worker::place::Attempting;
 use crate::worker::repository::Repository;
 use crate::worker::shelf::{self, Beside};
-use crate::worker::{Worker, place, plan};
+use crate::worker::{Worker, place, plan, seeding};
 
 /// What the upstreams give.
 pub enum Given {
@@ -310,9 +310,8 @@ async fn outputs_of(
     let tree = place::upstream_tree(worker, &attempting.checkout, attempting.run.id, reader, stack);
     tree.lay().await?;
     let at = upstream.upstream_at(worker, &tree, reader);
-    let token = plan::module_token(worker, repository, attempting.author, stack).await?;
-    let seed = crate::tool::seed::prepare(worker.site(), &at, token.as_ref()).await?;
-    Ok(crate::tool::output::outputs(worker.site(), &at, &seed).await?)
+    let seeded = seeding::prepare(worker, repository, attempting.author, &at).await?;
+    Ok(crate::tool::output::outputs(worker.site(), &at, &seeded.seed).await?)
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub mod trees;
 pub mod target;
 pub mod moved;
 pub mod generated;
+pub mod seeding;
 pub mod units;
 pub mod intake;
 pub mod gather;

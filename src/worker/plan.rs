@@ -31,6 +31,7 @@ use crate::worker::leftover;
 use crate::worker::moved;
 use crate::worker::place::{self, Attempting};
 use crate::worker::repository::Repository;
+use crate::worker::seeding::{self, Seeded};
 use crate::worker::shelf::{self, Beside};
 use crate::worker::trouble::in_log;
 
@@ -165,7 +166,6 @@ async fn planned(
     tree.lay().await?;
     let mut place = attempting.at(worker, &tree);
     place::fresh_scratch(&place).await?;
-    let token = module_token(worker, &repository, attempting.author, &stack_run.stack).await?;
     // Terragrunt resolves a unit's inputs before anything else, so what feeds them comes first.
     let early = match &stack_run.stack.unit {
         Some(_) => Some(inputs::given(worker, &repository, &attempting, stack_run).await?),
@@ -181,7 +181,7 @@ async fn planned(
         Some(Given::Inputs(inputs)) => place.held.clone_from(&inputs.units),
         None => {}
     }
-    let seed = crate::tool::seed::prepare(worker.site(), &place, token.as_ref()).await?;
+    let Seeded { seed, token } = seeding::prepare(worker, &repository, attempting.author, &place).await?;
     one_stack_per_state(run, found, &at.stack, &seed.keys)?;
     the_state_that_was_found(stack_run, &seed.keys)?;
     // Who moves into a state of base's takes its labels along, whatever its files let us tell.
@@ -208,7 +208,7 @@ async fn planned(
             // What this plan left in its tree must not reach a seed that others share.
             tree.lay().await?;
             place::fresh_scratch(&place).await?;
-            let seed = crate::tool::seed::prepare(worker.site(), &place, token.as_ref()).await?;
+            let Seeded { seed, .. } = seeding::prepare(worker, &repository, attempting.author, &place).await?;
             let seed = crate::tool::seed::renew(worker.site(), &place, token.as_ref(), &seed).await?;
             crate::tool::plan::plan(worker.site(), &place, &seed, &inputs).await?
         }

@@ -394,7 +394,8 @@ fn relative(from: &RepoPath, to: &RepoPath) -> String {
 }
 
 /// Whether the tool would fetch this module source by git.
-fn is_git(source: &str) -> bool {
+/// Whether the tools fetch a source with git.
+pub fn is_git(source: &str) -> bool {
     let source = source.split('?').next().unwrap_or(source);
     source.starts_with("git::")
         || source.starts_with("git@")

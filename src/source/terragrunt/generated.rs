@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::domain::ids::RepoPath;
 use crate::domain::located::{Located, Place};
 use crate::domain::unit::{Source, Unit, Units};
-use crate::source::files::Files;
+use crate::source::module::files::Files;
 use crate::source::terragrunt::light::{ANCHOR, known_text, source_of};
 use crate::source::terragrunt::scan::{Scanned, Scans};
 use crate::source::terragrunt::{STACK_FILE, UNIT_FILE, VALUES_FILE, is_cache};

@@ -7,6 +7,7 @@ pub mod light;
 pub mod reads;
 pub mod generated;
 pub mod stack;
+pub mod called;
 
 /// What makes a directory a unit.
 pub const UNIT_FILE: &str = "terragrunt.hcl";

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::domain::graph::{Because, Edge};
 use crate::domain::ids::{RepoPath, StackName};
-use crate::domain::layout::{Stack, StateAt, Tool, local_state_key};
+use crate::domain::layout::{GitModule, Stack, StateAt, Tool, local_state_key};
 use crate::domain::located::{Located, Place};
 use crate::domain::unit::{Need, Runs, Source, Unit, UnitState, Units, Where};
 use crate::source::config::Declared;
@@ -13,7 +13,7 @@ use crate::source::facts::hcl;
 use crate::source::layout::{Planned, Reader, shown};
 use crate::source::module::files::Files;
 use crate::source::part::state;
-use crate::source::part::walk::{Root, Walked, walk};
+use crate::source::part::walk::{Root, Walked, is_git, walk};
 use crate::source::part::watch::watched;
 use crate::source::part::{Part, backend_state};
 use crate::source::terragrunt::generated::{is_template, stack_files};
@@ -211,7 +211,7 @@ impl Reader<'_> {
             mut reads,
             probed,
             mut local_modules,
-            git_modules,
+            mut git_modules,
             required_version,
             states,
             named,
@@ -220,6 +220,14 @@ impl Reader<'_> {
         } = walked;
         errors.extend(walked_errors);
         notices.extend(walked_notices);
+        let fetched = match &unit.source {
+            Source::Remote(source) if is_git(source) => Some(source.clone()),
+            Source::Remote(_) | Source::Own | Source::Local { .. } | Source::Unknown(_) => None,
+        };
+        git_modules.extend(fetched.clone().map(|source| GitModule {
+            source,
+            place: texts.source(dir),
+        }));
         local_modules.extend(module_dir.filter(|module| *module != dir).cloned());
         reads.dirs.extend(self.below_unit(dir));
         reads.files.extend(texts.files.iter().cloned());
@@ -274,6 +282,7 @@ impl Reader<'_> {
                 copied,
                 dir: module_dir.cloned(),
                 needs: given,
+                source: fetched,
                 stays: unit.stays.then(|| texts.stays(dir)),
             }),
         };

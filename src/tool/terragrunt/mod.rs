@@ -11,6 +11,7 @@ pub mod answer;
 pub mod ask;
 pub mod generate;
 pub mod shim;
+mod fetched;
 pub mod unit;
 
 /// What the program gets in any case. It runs code (`run_cmd`, hooks), so of the server there is nothing in it.

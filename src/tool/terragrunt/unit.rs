@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use secrecy::SecretString;
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
@@ -18,8 +19,8 @@ use crate::tool::output::Output;
 use crate::tool::program::Installed;
 use crate::tool::run::{Command, redactor_for};
 use crate::tool::site::{Site, StackAt};
-use crate::tool::terragrunt::make_repository;
 use crate::tool::terragrunt::shim::{MARK, MARK_BEGINS, NAME, Noted, ORDER, Order, Phase};
+use crate::tool::terragrunt::{fetched, make_repository};
 
 /// Where terragrunt put one unit's configuration.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub struct Laid {
     pub dir: RepoPath,
     /// What terragrunt gives to `init` by itself.
     pub init: Init,
+    /// What we fetched in place of its source.
+    source: Option<String>,
     program: PathBuf,
     tool: PathBuf,
 }
@@ -76,11 +79,22 @@ fn notes(at: &StackAt<'_>) -> PathBuf {
     at.scratch.join("unit").join("notes")
 }
 
+/// The same path at the plan and at the apply: it is part of the folder's name that terragrunt works in.
+fn fetched_into(at: &StackAt<'_>) -> PathBuf {
+    at.scratch.join("unit").join("source")
+}
+
 /// Says where the unit's configuration was put, also to a server that was not there then.
 const WHERE: &str = "where";
 
 /// Has terragrunt put the unit's configuration together, without running any tool, any other unit or asking any state.
-pub async fn lay(site: &Site, at: &StackAt<'_>, runs: &Runs, installed: &Installed) -> Result<Laid, ToolError> {
+pub async fn lay(
+    site: &Site,
+    at: &StackAt<'_>,
+    runs: &Runs,
+    installed: &Installed,
+    token: Option<&SecretString>,
+) -> Result<Laid, ToolError> {
     let program = site.tools.terragrunt().ok_or_else(|| {
         ToolError::refused(
             format!(
@@ -95,14 +109,17 @@ pub async fn lay(site: &Site, at: &StackAt<'_>, runs: &Runs, installed: &Install
     let fresh = || -> io::Result<()> {
         remove_all(&at.scratch.join("unit"))?;
         remove_all(&ours(at))?;
-        for dir in [downloads(at), notes(at), at.scratch.join("unit").join("data"), ours(at)] {
+        let data = at.scratch.join("unit").join("data");
+        for dir in [downloads(at), notes(at), fetched_into(at), data, ours(at)] {
             fs::create_dir_all(dir)?;
         }
         std::os::unix::fs::symlink(&site.own.0, ours(at).join(NAME))
     };
     fresh().map_err(ToolError::io("make a unit's folders"))?;
 
+    let source = fetched::fetch(site, at, runs, installed, token, &fetched_into(at)).await?;
     let mut laid = Laid {
+        source,
         downloads: downloads(at),
         pristine: ours(at).join("pristine"),
         dir: RepoPath::root(),
@@ -206,6 +223,10 @@ impl Laid {
         command
             .write
             .extend([at.tree.clone(), self.downloads.clone(), notes(at)]);
+        if let Some(source) = &self.source {
+            command.read.push(fetched_into(at));
+            command.env.push(("TG_SOURCE".into(), source.into()));
+        }
         command.file = self.program.clone();
         let set = |name: &str, value: OsString| (OsString::from(name), value);
         command.env.extend([

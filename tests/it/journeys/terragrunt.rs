@@ -1,5 +1,7 @@
 //! Owns the journeys of terragrunt units.
 
+use lockkeeper::sim::state::Role;
+
 use super::forks;
 use crate::world::{Setup, World};
 
@@ -344,5 +346,71 @@ async fn a_stack_file_that_cannot_generate_destroys_nothing() {
         "{status}"
     );
     assert!(!status.contains("destroy plan"), "{status}");
+    world.end().await;
+}
+
+/// Two private repositories: the configuration of a unit, and a module that it calls.
+async fn with_private_source(world: &World) -> String {
+    let url = world.sim.url();
+    let vpc = format!(
+        "variable \"value\" {{}}\nmodule \"inner\" {{\n  source = \"git::{url}/acme/inner.git//x?ref=main\"\n  value  = var.value\n}}\noutput \"value\" {{\n  value = module.inner.value\n}}\n"
+    );
+    let sim = &world.sim;
+    let created = sim.create_repo("acme/modules", true, &[("vpc/main.tf", &vpc)]).await;
+    created.expect("a repository");
+    let created = sim.create_repo("acme/inner", true, &[("x/main.tf", MODULE)]).await;
+    created.expect("a repository");
+    format!(
+        "include \"root\" {{\n  path = find_in_parent_folders(\"root.hcl\")\n}}\nlocals {{\n  seen = run_cmd(\"--terragrunt-quiet\", \"sh\", \"-c\", \"{SPY}\")\n}}\nterraform {{\n  source = \"git::{url}/acme/modules.git//vpc?ref=main\"\n}}\ninputs = {{\n  value = \"seen: ${{local.seen}}\"\n}}\n"
+    )
+}
+
+/// What the unit's code finds of a token: in its variables, and in files of ours.
+const SPY: &str =
+    "(env; find / -name git-credentials -exec cat {} + 2>/dev/null) | grep -c -i access-token | tr -d '\\\\n'";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_private_source_of_a_unit_is_fetched_and_its_code_sees_no_token() {
+    if !is_here() {
+        return;
+    }
+    let world = World::with(Setup::only(&[("root.hcl", ROOT)])).await;
+    let unit = with_private_source(&world).await;
+    for repository in ["acme/modules", "acme/inner"] {
+        let roled = world.sim.set_role(repository, "alice", Role::Read).await;
+        roled.expect("a role");
+    }
+    let pull = world.open("vpc", &[("live/vpc/terragrunt.hcl", &unit)]).await;
+    let status = pull.status().await;
+    assert_eq!(pull.checks().await, "success success action_required", "{status}");
+    assert!(pull.apply().await.contains("1 of 1 applied"), "{}", pull.reply().await);
+    assert_eq!(world.states(), ["seen: 0"]);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_source_that_the_author_may_not_read_is_refused_by_name() {
+    if !is_here() {
+        return;
+    }
+    let world = World::with(Setup::only(&[("root.hcl", ROOT)])).await;
+    let unit = with_private_source(&world).await;
+    let pull = world.open("vpc", &[("live/vpc/terragrunt.hcl", &unit)]).await;
+    let refused = |repository| format!("{repository} is not one that the author of this pull request may read");
+    let status = pull.status().await;
+    assert_eq!(pull.checks().await, "failure failure failure", "{status}");
+    assert!(
+        status.contains(&refused("acme/modules")) && status.contains("live/vpc/terragrunt.hcl:8"),
+        "{status}"
+    );
+    // The module that it calls is asked about when its source is there.
+    let roled = world.sim.set_role("acme/modules", "alice", Role::Read).await;
+    roled.expect("a role");
+    pull.say("alice", "/plan").await;
+    let status = pull.status().await;
+    assert!(
+        status.contains(&refused("acme/inner")) && status.contains("live/vpc/terragrunt.hcl:8"),
+        "{status}"
+    );
     world.end().await;
 }

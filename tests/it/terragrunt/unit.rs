@@ -151,6 +151,7 @@ impl Ground {
                 copied: Some(path("modules")),
                 dir: Some(path("modules/app")),
                 needs: BTreeSet::from([path("live/network")]),
+                source: None,
                 stays: None,
             }),
         }
