@@ -380,7 +380,7 @@ async fn fill(
         get.run(site, at).await?.expect(&[0], at, &redactor)?;
         modules = Modules::AreThere;
     }
-    let mut args = init_args(at, inputs, modules);
+    let mut args = init_args(site, at, inputs, modules);
     if let Some(laid) = own.unit {
         // ours come last, and win
         args.splice(1..1, laid.init.args.iter().map(Into::into));
@@ -408,7 +408,7 @@ enum Modules {
     AreThere,
 }
 
-fn init_args(at: &StackAt<'_>, inputs: &Inputs, modules: Modules) -> Vec<std::ffi::OsString> {
+fn init_args(site: &Site, at: &StackAt<'_>, inputs: &Inputs, modules: Modules) -> Vec<std::ffi::OsString> {
     let mut args = vec!["init".into(), "-input=false".into(), "-no-color".into()];
     // never asks, and never moves a state, whatever a backend was before
     args.push("-reconfigure".into());
@@ -419,7 +419,9 @@ fn init_args(at: &StackAt<'_>, inputs: &Inputs, modules: Modules) -> Vec<std::ff
     if modules == Modules::AreThere {
         args.push("-get=false".into());
     }
-    for file in &at.stack.backend_files {
+    // what an argument says is stronger than the override that says where this server keeps the state
+    let backend_files = at.stack.backend_files.iter().filter(|_| at.kept_state(site).is_none());
+    for file in backend_files {
         let mut arg = std::ffi::OsString::from("-backend-config=");
         arg.push(at.tree.join(file.as_str()));
         args.push(arg);

@@ -65,7 +65,11 @@ impl<'a> Fates<'a> {
         }
         let elsewhere = Elsewhere::of(merged, description);
         for stack in left {
-            let fate = match (what_is_left(files, &stack.dir), merged.stacks.contains_key(&stack.name)) {
+            let left = match elsewhere.lost_its_own_files(files, stack) {
+                true => Left::Nothing,
+                false => what_is_left(files, &stack.dir),
+            };
+            let fate = match (left, merged.stacks.contains_key(&stack.name)) {
                 (Left::Nothing, false) => Fate::Deleted,
                 (Left::Nothing, true) => Fate::Replaced,
                 (left, _) => {
@@ -128,7 +132,7 @@ impl<'a> Fates<'a> {
             stack.name
         );
         // The line is base's, and the file may have no such line any more.
-        let place = match stack.defined_at.as_ref().is_some_and(|at| at.path.as_str() == FILE) {
+        let place = match is_declared(stack) {
             true => Place::file(RepoPath::parse(FILE).expect("a plain name")),
             false => Place::file(stack.dir.clone()),
         };
@@ -231,12 +235,19 @@ fn what_is_left(files: &Files<'_>, dir: &RepoPath) -> Left {
     }
 }
 
+/// Whether a line under `stacks` describes it.
+fn is_declared(stack: &Stack) -> bool {
+    stack.defined_at.as_ref().is_some_and(|at| at.path.as_str() == FILE)
+}
+
 /// What the merged tree says of directories, to tell why a stack whose files are there is none any more.
 struct Elsewhere<'a> {
     description: &'a Description,
     included: Box<dyn Fn(&RepoPath) -> bool>,
     declared: BTreeSet<&'a RepoPath>,
     stacks: BTreeSet<&'a RepoPath>,
+    /// Backend files of its stacks.
+    backend_files: BTreeSet<&'a RepoPath>,
     /// Modules, and a stack that calls each.
     called: BTreeMap<&'a RepoPath, &'a StackName>,
 }
@@ -249,8 +260,28 @@ impl<'a> Elsewhere<'a> {
             included: Box::new(takes(&description.include)),
             declared: description.stacks.iter().map(|declared| &declared.dir).collect(),
             stacks: merged.stacks.values().map(|stack| &stack.dir).collect(),
+            backend_files: merged.stacks.values().flat_map(|stack| &stack.backend_files).collect(),
             called: merged.stacks.values().flat_map(calls).collect(),
         }
+    }
+
+    /// Whether an environment that was found, and not described, has lost its variable file and its backend file, while
+    /// its directory would still be looked at for environments.
+    fn lost_its_own_files(&self, files: &Files<'_>, stack: &Stack) -> bool {
+        let Description { discover, include, .. } = self.description;
+        let looked_at = *discover
+            && (include.is_empty() || (self.included)(&stack.dir))
+            && !self.declared.contains(&stack.dir)
+            && !self.called.contains_key(&stack.dir);
+        // A backend file without a name of its own serves the others too.
+        let backend_files = stack.backend_files.iter();
+        let own = stack
+            .var_files
+            .iter()
+            .chain(backend_files.filter(|file| !self.backend_files.contains(file)));
+        let is_gone =
+            |file: &RepoPath| !files.tree.entries.contains_key(file) && matches!(files.find(file), Err(Lost::Missing));
+        looked_at && !is_declared(stack) && !stack.var_files.is_empty() && own.into_iter().all(is_gone)
     }
 
     fn why(&self, stack: &Stack, left: &Left) -> String {
@@ -260,7 +291,7 @@ impl<'a> Elsewhere<'a> {
             Left::Files | Left::Nothing => {}
         }
         let Description { discover, include, .. } = self.description;
-        let declared_at_base = stack.defined_at.as_ref().is_some_and(|at| at.path.as_str() == FILE);
+        let declared_at_base = is_declared(stack);
         if declared_at_base && self.declared.contains(&stack.dir) {
             "`stacks` describes another stack of its directory".to_owned()
         } else if declared_at_base && self.stacks.contains(&stack.dir) {
@@ -347,7 +378,7 @@ fn still_needed(fates: &Fates<'_>, merged: &Layout) -> Vec<StillNeeded> {
     named.chain(looking).collect()
 }
 
-/// Stacks whose files moved to another stack's directory, and whose state did not: somebody who moves a directory may
+/// Stacks whose files moved to another stack's directory (environments: whose variable file became another's), and whose state did not: somebody who moves a directory may
 /// not mean to destroy what it made.
 fn went_without_their_state(fates: &Fates<'_>, merged: &Layout, changes: &[Change]) -> Vec<Located> {
     let gone: BTreeMap<&RepoPath, &Stack> = fates.of(Fate::Deleted).map(|stack| (&stack.dir, stack)).collect();
@@ -355,12 +386,20 @@ fn went_without_their_state(fates: &Fates<'_>, merged: &Layout, changes: &[Chang
         return Vec::new();
     }
     let heirs: BTreeMap<&RepoPath, &Stack> = merged.stacks.values().map(|stack| (&stack.dir, stack)).collect();
+    fn by_file<'s>(stacks: impl Iterator<Item = &'s Stack>) -> BTreeMap<&'s RepoPath, &'s Stack> {
+        stacks
+            .flat_map(|stack| stack.var_files.iter().map(move |file| (file, stack)))
+            .collect()
+    }
+    let (gone_files, heirs_files) = (by_file(fates.of(Fate::Deleted)), by_file(merged.stacks.values()));
     let mut moved: BTreeMap<&StackName, Located> = BTreeMap::new();
     for change in changes {
         let (Some(old), Some(new)) = (&change.old, &change.new) else {
             continue;
         };
-        if let (Some(gone), Some(heir)) = (gone.get(&old.parent()), heirs.get(&new.parent()))
+        let by_dir = gone.get(&old.parent()).zip(heirs.get(&new.parent()));
+        let by_dir = by_dir.filter(|(gone, heir)| gone.dir != heir.dir);
+        if let Some((gone, heir)) = gone_files.get(old).zip(heirs_files.get(new)).or(by_dir)
             && let Some(key) = gone.state.key()
         {
             let problem = format!(

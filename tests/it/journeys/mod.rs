@@ -2,6 +2,7 @@
 
 mod planning;
 mod shapes;
+mod environments;
 mod gone;
 mod applying;
 mod waves;
