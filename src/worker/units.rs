@@ -1,6 +1,6 @@
 //! Owns what terragrunt says of a tree: asked once per tree and program, on a private copy.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use crate::git::error::GitError;
 use crate::git::made::MadeLimits;
 use crate::git::stack_tree::StackTree;
 use crate::source::Tree;
-use crate::source::terragrunt::generated::generating;
+use crate::source::terragrunt::generated::{StackFiles, of_tree};
 use crate::source::terragrunt::is_unit_file;
 use crate::tool::terragrunt::ask::{Bounds, Place, ask};
 use crate::tool::terragrunt::generate::generate;
@@ -60,8 +60,8 @@ pub async fn of(
     let Some(mark) = worker.site().tools.terragrunt_mark() else {
         return Ok(None);
     };
-    let generating = generating(tree);
-    if generating.is_empty() && !tree.entries.keys().any(is_unit_file) {
+    let stack_files = of_tree(tree);
+    if stack_files.generating.is_empty() && !tree.entries.keys().any(is_unit_file) {
         return Ok(None);
     }
     let key = (repository.id, id.clone(), mark);
@@ -75,7 +75,7 @@ pub async fn of(
         dir: place::run_dir(worker, run).join(format!("units-{id}")),
         id,
     };
-    let told = asking.told(tree, &generating).await;
+    let told = asking.told(tree, &stack_files).await;
     // Nothing of it is needed again; what is left is swept with the run.
     let _ = StackTree::new(&asking.dir, &asking.dir, std::iter::empty::<&RepoPath>())
         .remove()
@@ -84,7 +84,7 @@ pub async fn of(
     // An answer that failed as a whole may be better the next time; and a tree that was written for one may be gone
     // from the mirror by then.
     if let Some(told) = &told
-        && generating.is_empty()
+        && stack_files.generating.is_empty()
         && told.units.notices.is_empty()
     {
         worker.inner.units.keep(key, Arc::clone(&told.units));
@@ -101,7 +101,8 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    async fn told(&self, tree: &Tree, generating: &BTreeSet<RepoPath>) -> Result<Option<Told>, GitError> {
+    async fn told(&self, tree: &Tree, stack_files: &StackFiles) -> Result<Option<Told>, GitError> {
+        let StackFiles { generating, templates } = stack_files;
         let site = self.worker.site();
         let checkout = self.repository.mirror.checkout(&self.dir, self.id).await?;
         let place = Place {
@@ -122,7 +123,7 @@ impl Asking<'_> {
         let with = mirror
             .with_files(self.id, &generated.files, &self.dir.join("objects"))
             .await?;
-        let Some(mut units) = ask(site, &place, &Bounds::default()).await else {
+        let Some(mut units) = ask(site, &place, &Bounds::default(), templates).await else {
             return Ok(None);
         };
         if let Some(Located { problem, .. }) = units.notices.first() {

@@ -21,11 +21,11 @@ pub struct StackFiles {
     pub templates: BTreeSet<RepoPath>,
 }
 
-/// The directories whose stack files generate units.
-pub fn generating(tree: &Tree) -> BTreeSet<RepoPath> {
+/// The stack files of a tree.
+pub fn of_tree(tree: &Tree) -> StackFiles {
     match tree.entries.keys().any(is_stack_file) {
-        true => stack_files(&Files::new(tree), &Scans::default()).generating,
-        false => BTreeSet::new(),
+        true => stack_files(&Files::new(tree), &Scans::default()),
+        false => StackFiles::default(),
     }
 }
 
@@ -131,15 +131,22 @@ pub fn untold(input: &Input<'_>) -> (Vec<Located>, Vec<Located>) {
             }
         }
         (_, None) => {
-            let mut paths = input.changes.iter().filter_map(|change| change.new.as_ref());
-            if let Some(path) = paths.find(|path| is_stack_file(path)) {
-                let problem = "which units this file generates only terragrunt knows: they are not planned";
-                let hint = "have this server's operator install terragrunt";
-                notices.push(Located::at(Place::file(path.clone()), problem).hint(hint));
-            }
+            let changed: BTreeSet<&RepoPath> = input.changes.iter().filter_map(|change| change.new.as_ref()).collect();
+            let is_changed = |told: &Located| told.place.as_ref().is_some_and(|at| changed.contains(&at.path));
+            notices.extend(not_asked(input.merged).into_iter().filter(is_changed));
         }
     }
     (errors, notices)
+}
+
+/// What is said of each stack file where the program was not asked.
+pub fn not_asked(tree: &Tree) -> Vec<Located> {
+    let notice = |dir: &RepoPath| {
+        let place = Place::file(dir.join(STACK_FILE).expect("a plain name"));
+        let problem = "which units this file generates only terragrunt knows: without it they are no stacks";
+        Located::at(place, problem).hint("a server that has terragrunt plans them")
+    };
+    of_tree(tree).generating.iter().map(notice).collect()
 }
 
 fn is_stack_file(path: &RepoPath) -> bool {

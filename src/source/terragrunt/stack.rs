@@ -53,8 +53,13 @@ pub fn units(files: &Files<'_>, scans: &Scans) -> Units {
     let is_copied = |(dir, unit): &(&RepoPath, &Unit)| is_template(files, scans, &units, dir, unit);
     let copied = units.units.iter().filter(is_copied);
     let copied: BTreeSet<RepoPath> = copied.map(|(dir, _)| dir.clone()).collect();
-    units.units.retain(|dir, _| !copied.contains(dir));
-    units.templates.extend(copied);
+    let (copied, units_left): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut units.units)
+        .into_iter()
+        .partition(|(dir, _)| copied.contains(dir));
+    units.units = units_left;
+    // What a copy runs is no root module of its own either.
+    units.templates.extend(copied.values().filter_map(local_source));
+    units.templates.extend(copied.into_keys());
     units
 }
 
@@ -106,12 +111,16 @@ fn fill_in(unit: &mut Unit, light: Unit) {
 
 /// Directories that are no root modules of their own: terragrunt runs them.
 pub fn run_by_units(units: &Units) -> BTreeSet<RepoPath> {
-    let sources = units.units.values().filter_map(|unit| match &unit.source {
-        Source::Local { dir, .. } => Some(dir.clone()),
-        Source::Own | Source::Remote(_) | Source::Unknown(_) => None,
-    });
+    let sources = units.units.values().filter_map(local_source);
     let templates = units.templates.iter().cloned();
     units.units.keys().cloned().chain(sources).chain(templates).collect()
+}
+
+fn local_source(unit: &Unit) -> Option<RepoPath> {
+    match &unit.source {
+        Source::Local { dir, .. } => Some(dir.clone()),
+        Source::Own | Source::Remote(_) | Source::Unknown(_) => None,
+    }
 }
 
 impl Reader<'_> {

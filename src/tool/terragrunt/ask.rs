@@ -1,6 +1,6 @@
 //! Owns the asking: `find` and `render` over a private copy of one tree, confined like a plan and without credentials.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -53,10 +53,11 @@ impl Default for Bounds {
 const MOST_RENDERED: u64 = 8 << 20;
 
 /// Asks the program about every unit of the tree. `None`: it is not installed. What it could not say is in the answer,
-/// as a notice: whoever reads on does without it.
-pub async fn ask(site: &Site, place: &Place, bounds: &Bounds) -> Option<Units> {
+/// as a notice: whoever reads on does without it. Directories that are only there to be copied (`templates`) need not be
+/// resolved.
+pub async fn ask(site: &Site, place: &Place, bounds: &Bounds, templates: &BTreeSet<RepoPath>) -> Option<Units> {
     let asking = Asking::new(site, place, bounds)?;
-    let units = match asking.all().await {
+    let units = match asking.all(templates).await {
         Ok(units) => units,
         Err(why) => Units {
             notices: vec![
@@ -99,7 +100,7 @@ impl<'a> Asking<'a> {
         prepared.map_err(|cause| format!("its folders could not be made: {cause}"))
     }
 
-    async fn all(&self) -> Result<Units, String> {
+    async fn all(&self, templates: &BTreeSet<RepoPath>) -> Result<Units, String> {
         self.prepare()?;
         let args = [
             "find",
@@ -124,13 +125,13 @@ impl<'a> Asking<'a> {
             }
         }
         if !units.units.is_empty() {
-            self.render(&mut units.units).await;
+            self.render(&mut units.units, templates).await;
         }
         Ok(units)
     }
 
     /// One program renders all; those that it leaves out are asked about alone, for the reason.
-    async fn render(&self, units: &mut BTreeMap<RepoPath, Unit>) {
+    async fn render(&self, units: &mut BTreeMap<RepoPath, Unit>, templates: &BTreeSet<RepoPath>) {
         // Nobody who wrote the tree could know it.
         let name = format!(".lockkeeper-{}.json", Uuid::now_v7().simple());
         let mut args = vec!["render", "--all", "--json", "--write", "--no-stack-generate", "--out"];
@@ -143,6 +144,10 @@ impl<'a> Asking<'a> {
             let file = Path::new(dir.as_str()).join(&name);
             let bytes = beneath::read(&self.place.tree, &file, MOST_RENDERED).ok().flatten();
             if bytes.as_deref().is_some_and(|bytes| self.add(dir, unit, bytes)) {
+                continue;
+            }
+            if templates.iter().any(|template| dir.is_within(template)) {
+                unit.unresolved = true;
                 continue;
             }
             if singles == 0 {

@@ -10,7 +10,7 @@ use lockkeeper::domain::ids::{RepoId, RepoPath};
 use lockkeeper::domain::layout::Discovered;
 use lockkeeper::domain::unit::{Source, Unit, UnitState, Units, Where};
 use lockkeeper::process::OwnBinary;
-use lockkeeper::source::terragrunt::generated::generating;
+use lockkeeper::source::terragrunt::generated::{StackFiles, of_tree};
 use lockkeeper::source::terragrunt::light::light;
 use lockkeeper::source::{Input, Tree, discover};
 use lockkeeper::tool::program::Tools;
@@ -215,10 +215,12 @@ pub async fn asked(root: &Path, text: &str, bounds: &Bounds) -> Units {
     };
     write(&place.tree, &files(text));
     let site = site(&std::env::var_os("PATH").unwrap_or_default(), root);
-    let generating = generating(&tree(&files(text)));
+    let StackFiles { generating, templates } = of_tree(&tree(&files(text)));
     let untold = generate(&site, &place, bounds, &generating).await;
     assert_eq!(untold, Some(BTreeMap::new()));
-    ask(&site, &place, bounds).await.expect("terragrunt is installed")
+    ask(&site, &place, bounds, &templates)
+        .await
+        .expect("terragrunt is installed")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -312,7 +314,7 @@ async fn untold(text: &str) -> Vec<String> {
     };
     write(&place.tree, &files(text));
     let site = site(&std::env::var_os("PATH").unwrap_or_default(), &root);
-    let generating = generating(&tree(&files(text)));
+    let generating = of_tree(&tree(&files(text))).generating;
     let untold = generate(&site, &place, &Bounds::default(), &generating).await;
     let untold = untold.expect("terragrunt is installed");
     untold.values().map(ToString::to_string).collect()
