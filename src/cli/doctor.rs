@@ -103,10 +103,15 @@ async fn repository(dir: &Path, environment: &Environment) -> ExitCode {
         Err(error) => return wrong(format_args!("could not {error:#}")),
     };
     let found = survey(&files);
-    let (problems, notices) = (found.problems(), found.notices.iter().collect::<Vec<_>>());
+    let problems = found.problems();
+    let (maybe, notices): (Vec<_>, Vec<_>) = found
+        .notices
+        .iter()
+        .partition(|notice| found.suggested.contains(*notice));
     let colours = Colours::of(environment);
-    let findings =
-        listed("WRONG   ", Look::Red, &problems, colours) + &listed("UNCLEAR ", Look::Yellow, &notices, colours);
+    let findings = listed("WRONG   ", Look::Red, &problems, colours)
+        + &listed("UNCLEAR ", Look::Yellow, &notices, colours)
+        + &listed("maybe   ", Look::Dim, &maybe, colours);
     let stacks = found.graph.stacks().len();
     match stacks {
         0 => say(format_args!("note     {}", no_stacks(&files))),

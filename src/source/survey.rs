@@ -11,6 +11,7 @@ use crate::source::layout::{Definitions, Layout, Of, layout};
 use crate::source::module::Modules;
 use crate::source::module::files::Files;
 use crate::source::parallel::on_a_deep_stack;
+use crate::source::terragrunt::generated::not_asked;
 use crate::source::{Kind, Tree, configuration};
 
 /// What one tree says of its stacks, as the server would read it on a base branch.
@@ -27,6 +28,8 @@ pub struct Survey {
     pub errors: Vec<Located>,
     /// What could not be told, of every stack.
     pub notices: Vec<Located>,
+    /// Those of the notices that are mere suggestions: all of it was understood.
+    pub suggested: BTreeSet<Located>,
     /// Directories that would be stacks if `discover.exclude` did not name them.
     pub excluded: BTreeSet<RepoPath>,
 }
@@ -75,6 +78,7 @@ fn surveyed(tree: &Tree) -> Survey {
         errors: layout_errors,
         broken,
         notices: stack_notices,
+        suggested,
         definitions: _,
         labels_at: _,
         ..
@@ -93,6 +97,7 @@ fn surveyed(tree: &Tree) -> Survey {
     errors.extend(layout_errors);
     errors.extend(cycles);
     let mut notices: Vec<Located> = stack_notices.into_values().flatten().collect();
+    notices.extend(not_asked(tree));
     for list in [&mut errors, &mut notices] {
         list.sort();
         list.dedup();
@@ -104,6 +109,7 @@ fn surveyed(tree: &Tree) -> Survey {
         broken,
         errors,
         notices,
+        suggested,
         excluded,
     }
 }

@@ -42,6 +42,8 @@ pub struct Layout {
     pub errors: Vec<Located>,
     pub broken: BTreeMap<StackName, Vec<Located>>,
     pub notices: BTreeMap<StackName, Vec<Located>>,
+    /// Those of the notices that are mere suggestions.
+    pub suggested: BTreeSet<Located>,
     /// Files that look like a stack's and are none's, each with what to do about it.
     pub unclaimed: Vec<(RepoPath, Located)>,
     /// Directories that hold files for terraform or tofu.
@@ -402,6 +404,7 @@ impl Reader<'_> {
             self.out.broken.entry(name).or_default().push(error);
         }
         let suggested = suggestions(&self.parts, &self.out.edges);
+        self.out.suggested = suggested.iter().map(|(_, suggestion)| suggestion.clone()).collect();
         for (name, notice) in joined.notices.into_iter().chain(suggested) {
             self.out.notices.entry(name).or_default().push(notice);
         }
