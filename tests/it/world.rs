@@ -720,6 +720,11 @@ impl Pull<'_> {
         reply.map(|comment| words(&comment.body)).unwrap_or_default()
     }
 
+    /// Asserts how the three checks stand, and shows the status where they do not.
+    pub async fn stands(&self, checks: &str) {
+        assert_eq!(self.checks().await, checks, "{}", self.status().await);
+    }
+
     /// `plan policy apply`, in GitHub's words.
     pub async fn checks(&self) -> String {
         let shown = self.shown().await;

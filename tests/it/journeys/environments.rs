@@ -33,8 +33,7 @@ async fn each_variable_file_is_a_stack_with_a_workspace_of_its_own() {
 
     // An environment that loses its file goes, by its name; its module and the other one stay.
     let pull = world.removing(&["app/env/test.tfvars"]).await;
-    let status = pull.status().await;
-    assert_eq!(pull.checks().await, "success success action_required", "{status}");
+    pull.stands("success success action_required").await;
     let row = pull.row("app:test").await;
     assert!(
         row.contains("its files are gone") && row.contains("destroy plan: -1"),
@@ -46,7 +45,7 @@ async fn each_variable_file_is_a_stack_with_a_workspace_of_its_own() {
     let reply = pull.say("alice", "/apply app:test").await;
     assert!(reply.contains("1 of 1 applied"), "{reply}\n{}", pull.status().await);
     assert_eq!(world.states(), ["-", "prod three"]);
-    assert_eq!(pull.checks().await, "success success success");
+    pull.stands("success success success").await;
     world.end().await;
 }
 
@@ -80,8 +79,7 @@ async fn a_stack_in_json_is_planned_and_applied() {
     let pull = world
         .open("json", &[("app/main.tf.json", &JSON.replace("VALUE", "in json"))])
         .await;
-    let status = pull.status().await;
-    assert_eq!(pull.checks().await, "success success action_required", "{status}");
+    pull.stands("success success action_required").await;
     assert!(pull.apply().await.contains("1 of 1 applied"), "{}", pull.reply().await);
     assert_eq!(world.states(), ["in json"]);
     world.end().await;
@@ -101,8 +99,7 @@ async fn a_stack_with_tofu_files_runs_tofu() {
         return world.end().await;
     }
     let pull = world.open("tofu", &[("app/main.tofu", &text("by tofu"))]).await;
-    let status = pull.status().await;
-    assert_eq!(pull.checks().await, "success success action_required", "{status}");
+    pull.stands("success success action_required").await;
     // No other tool reads that file.
     assert!(pull.apply().await.contains("1 of 1 applied"), "{}", pull.reply().await);
     assert_eq!(world.states(), ["by tofu"]);

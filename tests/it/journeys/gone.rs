@@ -25,12 +25,7 @@ async fn a_removed_stack_is_destroyed_only_by_its_name() {
         .commit("gone", "alice", &[("web/main.tf", &module("other", None))])
         .await;
     let pull = world.removing(&["dns/main.tf"]).await;
-    assert_eq!(
-        pull.checks().await,
-        "success success action_required",
-        "{}",
-        pull.status().await
-    );
+    pull.stands("success success action_required").await;
     let row = pull.row("dns").await;
     assert!(
         row.contains("its files are gone") && row.contains("destroy plan: -1"),
@@ -69,7 +64,7 @@ async fn a_removed_stack_is_destroyed_only_by_its_name() {
     );
     let reply = pull.say("alice", "/apply -d dns").await;
     assert!(reply.contains("only a comment that names it"), "{reply}");
-    assert_eq!(pull.checks().await, "success success action_required");
+    pull.stands("success success action_required").await;
     assert_eq!(world.states(), ["example.org", "other"]);
 
     let reply = pull.say("alice", "/apply dns").await;
@@ -78,10 +73,10 @@ async fn a_removed_stack_is_destroyed_only_by_its_name() {
         "{reply}"
     );
     assert_eq!(world.states(), ["-", "other"]);
-    assert_eq!(pull.checks().await, "success success success");
+    pull.stands("success success success").await;
     pull.merge("alice").await;
     let next = world.open("next", &[("README.md", "# none\n")]).await;
-    assert_eq!(next.checks().await, "success success success");
+    next.stands("success success success").await;
     assert!(next.status().await.contains("there is 1"), "{}", next.status().await);
     world.end().await;
 }
@@ -103,12 +98,7 @@ async fn network_and_app(setup: fn(Setup) -> Setup) -> World {
 async fn what_needs_another_is_destroyed_before_it() {
     let world = network_and_app(Setup::watched).await;
     let pull = world.removing(&["network/main.tf", "app/main.tf"]).await;
-    assert_eq!(
-        pull.checks().await,
-        "success success action_required",
-        "{}",
-        pull.status().await
-    );
+    pull.stands("success success action_required").await;
     pull.approve("bob").await;
     let reply = pull.say("alice", "/apply network").await;
     assert!(
@@ -125,7 +115,7 @@ async fn what_needs_another_is_destroyed_before_it() {
         .collect();
     assert_eq!(applies, ["apply app", "apply network"]);
     assert_eq!(world.states(), ["-", "-"]);
-    assert_eq!(pull.checks().await, "success success success");
+    pull.stands("success success success").await;
     world.end().await;
 }
 
@@ -133,7 +123,7 @@ async fn what_needs_another_is_destroyed_before_it() {
 async fn a_stack_that_is_still_read_cannot_go_and_both_lines_are_named() {
     let world = network_and_app(|setup| setup).await;
     let pull = world.removing(&["network/main.tf"]).await;
-    assert_eq!(pull.checks().await, "failure failure failure");
+    pull.stands("failure failure failure").await;
     let status = pull.status().await;
     for stack in ["app", "network"] {
         let row = pull.row(stack).await;
@@ -153,12 +143,7 @@ async fn a_stack_that_is_still_read_cannot_go_and_both_lines_are_named() {
 
     // The reader lets go in the same pull request: it is applied first.
     pull.push(&[("app/main.tf", &module("alone", None))]).await;
-    assert_eq!(
-        pull.checks().await,
-        "success success action_required",
-        "{}",
-        pull.status().await
-    );
+    pull.stands("success success action_required").await;
     pull.approve("bob").await;
     let reply = pull.say("alice", "/apply network").await;
     assert!(reply.contains("`network` waits for `app`"), "{reply}");
@@ -181,12 +166,7 @@ async fn a_directory_that_is_renamed_with_its_state_is_an_ordinary_change() {
         .await;
     world.remove("move", "alice", &["old/main.tf"]).await;
     let pull = world.pull("move", "main").await;
-    assert_eq!(
-        pull.checks().await,
-        "success success action_required",
-        "{}",
-        pull.status().await
-    );
+    pull.stands("success success action_required").await;
     let row = pull.row("new").await;
     assert!(row.contains("was `old`") && row.contains("+0 ~1 -0"), "{row}");
     assert!(!pull.status().await.contains("destroy plan"), "{}", pull.status().await);
@@ -200,12 +180,7 @@ async fn what_leaves_discovery_is_told_by_name_and_destroyed_never() {
     let world = two().await;
     let config = "version: 1\ndiscover: { include: [web] }\n";
     let pull = world.open("leave", &[("lockkeeper.yaml", config)]).await;
-    assert_eq!(
-        pull.checks().await,
-        "success success success",
-        "{}",
-        pull.status().await
-    );
+    pull.stands("success success success").await;
     let status = pull.status().await;
     assert!(
         status.contains("dns is no longer managed") && status.contains("`discover.include`"),
@@ -236,23 +211,13 @@ async fn what_was_excluded_before_can_be_removed_without_being_destroyed() {
         pull.status().await
     );
     pull.push(&[("dns/main.tf", &module("example.org", None))]).await;
-    assert_eq!(
-        pull.checks().await,
-        "success success success",
-        "{}",
-        pull.status().await
-    );
+    pull.stands("success success success").await;
     pull.merge("alice").await;
 
     world.settle().await;
     world.remove("next", "alice", &["dns/main.tf"]).await;
     let next = world.pull("next", "main").await;
-    assert_eq!(
-        next.checks().await,
-        "success success success",
-        "{}",
-        next.status().await
-    );
+    next.stands("success success success").await;
     assert!(
         next.status().await.contains("touches no stack"),
         "{}",
@@ -333,12 +298,7 @@ async fn a_policy_knows_a_destroy_plan() {
     let bare = "version: 1\npolicies: { dir: policies }\n";
     world.commit("gone", "alice", &[("lockkeeper.yaml", bare)]).await;
     let pull = world.pull("gone", "main").await;
-    assert_eq!(
-        pull.checks().await,
-        "success failure action_required",
-        "{}",
-        pull.status().await
-    );
+    pull.stands("success failure action_required").await;
     assert!(pull.status().await.contains("dns stays"), "{}", pull.status().await);
     pull.approve("bob").await;
     let reply = pull.say("alice", "/apply dns").await;
@@ -394,7 +354,7 @@ async fn a_base_that_moves_during_the_wave_stops_what_goes_next() {
         "{status}"
     );
     assert_eq!(world.states(), ["-", "10/8"]);
-    assert_eq!(pull.checks().await, "success success failure");
+    pull.stands("success success failure").await;
     world.end().await;
 }
 
@@ -408,12 +368,7 @@ async fn a_stack_that_was_never_applied_has_nothing_to_destroy() {
     ]))
     .await;
     let pull = world.removing(&["app/main.tf", "lockkeeper.yaml"]).await;
-    assert_eq!(
-        pull.checks().await,
-        "success success success",
-        "{}",
-        pull.status().await
-    );
+    pull.stands("success success success").await;
     let row = pull.row("app").await;
     assert!(row.contains("nothing to destroy"), "{row}");
     world.end().await;

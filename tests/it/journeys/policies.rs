@@ -6,6 +6,15 @@ const LIBRARY: &str = "version: 1\npolicies: { library: [no-provisioners] }\n";
 const OWN: &str = "version: 1\npolicies: { dir: policies }\n";
 const NO_EVIL: &str = "package lockkeeper.plan\n\ndeny contains msg if {\n\tsome change in input.plan.resource_changes\n\tcontains(json.marshal(change.change.after), \"evil\")\n\tmsg := sprintf(\"%s is evil\", [change.address])\n}\n";
 
+/// A repository with a policy of its own.
+async fn judged() -> World {
+    World::with(Setup::chain_and(&[
+        ("lockkeeper.yaml", OWN),
+        ("policies/evil.rego", NO_EVIL),
+    ]))
+    .await
+}
+
 fn with_provisioner() -> String {
     module("example.org", None)
         + "resource \"terraform_data\" \"run\" {\n  provisioner \"local-exec\" {\n    command = \"true\"\n  }\n}\n"
@@ -15,12 +24,7 @@ fn with_provisioner() -> String {
 async fn a_policy_of_the_library_denies_until_it_is_mended() {
     let world = World::with(Setup::chain_and(&[("lockkeeper.yaml", LIBRARY)])).await;
     let pull = world.open("dns", &[("dns/main.tf", &with_provisioner())]).await;
-    assert_eq!(
-        pull.checks().await,
-        "success failure action_required",
-        "{}",
-        pull.status().await
-    );
+    pull.stands("success failure action_required").await;
     let status = pull.status().await;
     assert!(
         status.contains("no-provisioners") && status.contains("A policy denies"),
@@ -32,27 +36,18 @@ async fn a_policy_of_the_library_denies_until_it_is_mended() {
     assert_eq!(check.conclusion.as_deref(), Some("failure"));
 
     pull.push(&[("dns/main.tf", &module("example.org", None))]).await;
-    assert_eq!(pull.checks().await, "success success action_required");
+    pull.stands("success success action_required").await;
     assert!(pull.apply().await.contains("1 of 1 applied"));
     world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_repositorys_own_policies_judge() {
-    let world = World::with(Setup::chain_and(&[
-        ("lockkeeper.yaml", OWN),
-        ("policies/evil.rego", NO_EVIL),
-    ]))
-    .await;
+    let world = judged().await;
     let pull = world
         .open("dns", &[("dns/main.tf", &module("evil.example", None))])
         .await;
-    assert_eq!(
-        pull.checks().await,
-        "success failure action_required",
-        "{}",
-        pull.status().await
-    );
+    pull.stands("success failure action_required").await;
     assert!(
         pull.status().await.contains("terraform\\_data.this is evil"),
         "{}",
@@ -80,7 +75,7 @@ async fn a_mistyped_directory_of_policies_opens_no_gate() {
 
     // Mended in the pull request, base's rules still judge it.
     pull.push(&[("lockkeeper.yaml", OWN)]).await;
-    assert_eq!(pull.checks().await, "failure failure failure");
+    pull.stands("failure failure failure").await;
     let status = pull.status().await;
     assert!(status.contains("lockkeeper.yaml:2:18"), "{status}");
     let reply = pull.apply().await;
@@ -91,11 +86,7 @@ async fn a_mistyped_directory_of_policies_opens_no_gate() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pull_request_cannot_change_the_policies_that_judge_it() {
-    let world = World::with(Setup::chain_and(&[
-        ("lockkeeper.yaml", OWN),
-        ("policies/evil.rego", NO_EVIL),
-    ]))
-    .await;
+    let world = judged().await;
     let pull = world
         .open(
             "loosen",
@@ -105,22 +96,13 @@ async fn a_pull_request_cannot_change_the_policies_that_judge_it() {
             ],
         )
         .await;
-    assert_eq!(
-        pull.checks().await,
-        "success failure action_required",
-        "{}",
-        pull.status().await
-    );
+    pull.stands("success failure action_required").await;
     world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pull_request_cannot_take_the_policies_out_of_the_rules_either() {
-    let world = World::with(Setup::chain_and(&[
-        ("lockkeeper.yaml", OWN),
-        ("policies/evil.rego", NO_EVIL),
-    ]))
-    .await;
+    let world = judged().await;
     let pull = world
         .open(
             "loosen",
@@ -130,7 +112,7 @@ async fn a_pull_request_cannot_take_the_policies_out_of_the_rules_either() {
             ],
         )
         .await;
-    assert_eq!(pull.checks().await, "success failure action_required");
+    pull.stands("success failure action_required").await;
     assert!(
         pull.status().await.contains("takes effect after the merge"),
         "{}",
@@ -157,7 +139,7 @@ async fn a_policy_that_cannot_be_read_denies() {
     let pull = world
         .open("dns", &[("dns/main.tf", &module("example.org", None))])
         .await;
-    assert_eq!(pull.checks().await, "success failure action_required");
+    pull.stands("success failure action_required").await;
     assert!(
         pull.status().await.contains("policies/broken.rego"),
         "{}",
@@ -177,7 +159,7 @@ async fn a_warning_is_shown_and_stops_nothing() {
     let pull = world
         .open("dns", &[("dns/main.tf", &module("evil.example", None))])
         .await;
-    assert_eq!(pull.checks().await, "success success action_required");
+    pull.stands("success success action_required").await;
     assert!(pull.row("dns").await.contains("1 warning"), "{}", pull.status().await);
     assert!(pull.apply().await.contains("1 of 1 applied"));
     world.end().await;
@@ -185,30 +167,16 @@ async fn a_warning_is_shown_and_stops_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_that_only_becomes_bad_later_is_stopped_at_its_wave() {
-    let world = World::with(Setup::chain_and(&[
-        ("lockkeeper.yaml", OWN),
-        ("policies/evil.rego", NO_EVIL),
-    ]))
-    .await;
+    let world = judged().await;
     let deep = NO_EVIL.replace("\"evil\"", "\"net-evil/cluster\"");
     world.commit("main", "dave", &[("policies/evil.rego", &deep)]).await;
     let pull = world
         .open("net", &[("network/main.tf", &module("net-evil", None))])
         .await;
-    assert_eq!(
-        pull.checks().await,
-        "success success action_required",
-        "{}",
-        pull.status().await
-    );
+    pull.stands("success success action_required").await;
     let reply = pull.apply().await;
     assert!(reply.contains("1 of 3 applied"), "{reply}");
-    assert_eq!(
-        pull.checks().await,
-        "success failure action_required",
-        "{}",
-        pull.status().await
-    );
+    pull.stands("success failure action_required").await;
     let reply = pull.apply().await;
     assert!(reply.contains("A policy denies the plan of `cluster`"), "{reply}");
     assert!(world.state_of("net-evil/cluster").is_none());

@@ -53,12 +53,7 @@ async fn units_are_planned_and_applied_wave_by_wave() {
     let pull = world
         .open("net", &[("live/network/terragrunt.hcl", &network("10.1.0.0/16"))])
         .await;
-    assert_eq!(
-        pull.checks().await,
-        "success success action_required",
-        "{}",
-        pull.status().await
-    );
+    pull.stands("success success action_required").await;
     assert!(
         pull.row("live/app")
             .await
@@ -85,12 +80,7 @@ async fn units_are_planned_and_applied_wave_by_wave() {
     let next = world
         .open("app", &[("live/app/terragrunt.hcl", &app("the app in"))])
         .await;
-    assert_eq!(
-        next.checks().await,
-        "success success action_required",
-        "{}",
-        next.status().await
-    );
+    next.stands("success success action_required").await;
     assert!(
         next.status().await.contains("the app in 10.1.0.0/16"),
         "{}",
@@ -103,12 +93,7 @@ async fn units_are_planned_and_applied_wave_by_wave() {
     let both = world
         .open("both", &[("modules/one/main.tf", &MODULE.replace("this", "that"))])
         .await;
-    assert_eq!(
-        both.checks().await,
-        "success success action_required",
-        "{}",
-        both.status().await
-    );
+    both.stands("success success action_required").await;
     assert!(both.status().await.contains("live/network") && both.status().await.contains("live/app"));
     assert!(!both.all_text().await.contains("a-mock"));
     world.end().await;
@@ -155,7 +140,7 @@ async fn a_fork_runs_nothing_of_its_units_before_the_consent() {
         network("10.9.0.0/16")
     );
     let pull = forks::opened(&world, "live/network/terragrunt.hcl", &hostile).await;
-    assert_eq!(pull.checks().await, "action_required action_required action_required");
+    pull.stands("action_required action_required action_required").await;
     let runs = world.dir.path().join("server/runs");
     let laid_out = || std::fs::read_dir(&runs).map_or(0, Iterator::count);
     assert_eq!(laid_out(), 0, "no tree was laid out, so nothing of it ran");
@@ -186,8 +171,7 @@ async fn units_that_go_are_destroyed_by_their_names_and_before_what_they_need() 
     }
     let world = deployed(setup()).await;
     let pull = world.removing(&BOTH).await;
-    let status = pull.status().await;
-    assert_eq!(pull.checks().await, "success success action_required", "{status}");
+    pull.stands("success success action_required").await;
     for unit in ["live/network", "live/app"] {
         let row = pull.row(unit).await;
         assert!(
@@ -208,7 +192,7 @@ async fn units_that_go_are_destroyed_by_their_names_and_before_what_they_need() 
     let reply = pull.say("alice", "/apply live/network").await;
     assert!(reply.contains("1 of 1 applied"), "{reply}\n{}", pull.status().await);
     assert_eq!(world.states(), ["-", "-"]);
-    assert_eq!(pull.checks().await, "success success success");
+    pull.stands("success success success").await;
     world.end().await;
 }
 
@@ -219,8 +203,7 @@ async fn units_that_were_never_applied_have_nothing_to_destroy() {
     }
     let world = World::with(setup()).await;
     let pull = world.removing(&BOTH).await;
-    let status = pull.status().await;
-    assert_eq!(pull.checks().await, "success success success", "{status}");
+    pull.stands("success success success").await;
     for unit in ["live/network", "live/app"] {
         let row = pull.row(unit).await;
         assert!(row.contains("nothing to destroy"), "{row}");
@@ -236,12 +219,12 @@ async fn a_unit_that_says_that_it_stays_is_not_destroyed() {
     let world = deployed(setup()).await;
     let kept = format!("prevent_destroy = true\n{}", app("app in"));
     let pull = world.open("keep", &[("live/app/terragrunt.hcl", &kept)]).await;
-    assert_eq!(pull.checks().await, "success success success");
+    pull.stands("success success success").await;
     pull.merge("alice").await;
     world.settle().await;
     let pull = world.removing(&["live/app/terragrunt.hcl"]).await;
+    pull.stands("failure failure failure").await;
     let status = pull.status().await;
-    assert_eq!(pull.checks().await, "failure failure failure", "{status}");
     assert!(
         status.contains("live/app/terragrunt.hcl:1") && status.contains("says that it must not be destroyed"),
         "{status}"
@@ -300,8 +283,8 @@ async fn units_that_a_stack_file_generates_are_stacks() {
     let pull = world
         .open("app", &[(STACK_FILE, &stack_file("10/8", Some("the app in")))])
         .await;
+    pull.stands("success success action_required").await;
     let status = pull.status().await;
-    assert_eq!(pull.checks().await, "success success action_required", "{status}");
     let row = pull.row(APP).await;
     assert!(
         row.contains("+0 ~1 -0") && row.contains("app/terragrunt.values.hcl"),
@@ -339,8 +322,8 @@ async fn a_stack_file_that_cannot_generate_destroys_nothing() {
     let world = World::with(generated()).await;
     let broken = stack_file("10/8", Some("app in")).replace("../units/app", "../units/typo");
     let pull = world.open("typo", &[(STACK_FILE, &broken)]).await;
+    pull.stands("failure failure failure").await;
     let status = pull.status().await;
-    assert_eq!(pull.checks().await, "failure failure failure", "{status}");
     assert!(
         status.contains("live/terragrunt.stack.hcl") && status.contains("failed to fetch unit app"),
         "{status}"
@@ -381,8 +364,7 @@ async fn the_private_source_of_a_unit_is_fetched_and_its_code_sees_no_token() {
         roled.expect("a role");
     }
     let pull = world.open("vpc", &[("live/vpc/terragrunt.hcl", &unit)]).await;
-    let status = pull.status().await;
-    assert_eq!(pull.checks().await, "success success action_required", "{status}");
+    pull.stands("success success action_required").await;
     assert!(pull.apply().await.contains("1 of 1 applied"), "{}", pull.reply().await);
     assert_eq!(world.states(), ["seen: 0"]);
     world.end().await;
@@ -397,8 +379,8 @@ async fn a_private_source_that_the_author_may_not_read_is_refused_by_name() {
     let unit = with_private_source(&world).await;
     let pull = world.open("vpc", &[("live/vpc/terragrunt.hcl", &unit)]).await;
     let refused = |repository| format!("{repository} is not one that the author of this pull request may read");
+    pull.stands("failure failure failure").await;
     let status = pull.status().await;
-    assert_eq!(pull.checks().await, "failure failure failure", "{status}");
     assert!(
         status.contains(&refused("acme/modules")) && status.contains("live/vpc/terragrunt.hcl:8"),
         "{status}"
