@@ -127,7 +127,7 @@ mod tests {
             "live/root.hcl",
         ] {
             let (kind, blob) = (Kind::File, name.to_owned());
-            tree.entries.insert(path(name), Entry { kind, blob });
+            std::sync::Arc::make_mut(&mut tree.entries).insert(path(name), Entry { kind, blob });
         }
         let generating = BTreeSet::from([path("live"), path("other")]);
         let made = Made { items, left_out };

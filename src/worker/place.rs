@@ -93,7 +93,10 @@ pub async fn checkout_on(
 ) -> Result<PathBuf, GitError> {
     let gate = worker.inner.checkouts.of(run);
     let _turn = gate.lock().await;
-    repository.mirror.checkout(&checkout_on_dir(worker, run, tree), tree).await
+    repository
+        .mirror
+        .checkout(&checkout_on_dir(worker, run, tree), tree)
+        .await
 }
 
 /// Where that one is, or will be.

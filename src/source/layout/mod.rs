@@ -18,8 +18,9 @@ use crate::source::parallel;
 use crate::source::part::lookups::{looked_up, suggestions};
 use crate::source::part::watch::watched;
 use crate::source::part::{Asked, Part, is_partial};
+use crate::source::terragrunt::known::{run_by_units, units};
 use crate::source::terragrunt::scan::Scans;
-use crate::source::terragrunt::stack::{Needed, run_by_units, units};
+use crate::source::terragrunt::stack::Needed;
 
 pub mod roots;
 pub mod edges;

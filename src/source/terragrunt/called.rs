@@ -3,19 +3,19 @@
 use crate::domain::ids::{RepoId, RepoPath};
 use crate::domain::layout::{GitModule, Tool};
 use crate::source::Tree;
-use crate::source::files::Files;
+use crate::source::facts::parse::Parsed;
 use crate::source::module::Modules;
+use crate::source::module::files::Files;
 use crate::source::parallel::on_a_deep_stack;
-use crate::source::parse::Parsed;
+use crate::source::part::walk::{Root, walk};
 use crate::source::value::Vars;
-use crate::source::walk::{Root, walk};
 
 /// The git modules that the configuration of one directory calls, by itself or through local modules. What could not be
 /// read calls none: the tool says why.
 pub fn git_modules(tree: &Tree, dir: &RepoPath, tool: Tool) -> Vec<GitModule> {
     let called = || {
         let (parsed, files) = (Parsed::default(), Files::new(tree));
-        let facts = parsed.of(&[tree]);
+        let facts = parsed.of(tree, |_| true);
         let root = Root {
             repo: RepoId(0),
             dir,

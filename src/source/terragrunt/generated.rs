@@ -170,7 +170,7 @@ mod tests {
             let blob = (*text).to_owned();
             tree.blobs.insert(blob.clone(), Arc::from(text.as_bytes()));
             let kind = Kind::File;
-            tree.entries.insert(path(name), Entry { kind, blob });
+            Arc::make_mut(&mut tree.entries).insert(path(name), Entry { kind, blob });
         }
         tree
     }

@@ -6,6 +6,7 @@ pub mod scan;
 pub mod light;
 pub mod reads;
 pub mod generated;
+pub mod known;
 pub mod stack;
 pub mod called;
 

@@ -144,7 +144,7 @@ fn called(root: &Path, dir: &RepoPath, at: &StackAt<'_>) -> io::Result<Vec<GitMo
                 };
                 let (blob, kind) = (path.to_string(), Kind::File);
                 tree.blobs.extend(read.map(|read| (blob.clone(), Arc::from(read))));
-                tree.entries.insert(path, Entry { kind, blob });
+                Arc::make_mut(&mut tree.entries).insert(path, Entry { kind, blob });
             }
         }
     }
