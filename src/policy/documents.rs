@@ -131,6 +131,18 @@ mod tests {
     }
 
     #[test]
+    fn deep_nesting_is_a_problem_and_not_a_crash() {
+        let (open, close) = ("[".repeat(20_000), "]".repeat(20_000));
+        for (label, text) in [
+            ("data.json", format!("{{\"a\": {open}1{close}}}")),
+            ("data.yaml", format!("a: {open}1{close}")),
+        ] {
+            let (_, problems) = read(&[set(Origin::Repository, &[(label, &[], &text)])]);
+            assert_eq!(problems.len(), 1, "{label}");
+        }
+    }
+
+    #[test]
     fn the_servers_configuration_stands_over_the_repositorys() {
         let repository = set(
             Origin::Repository,

@@ -444,6 +444,8 @@ mod tests {
             digest("a.tf", &"[".repeat(100_000)).3.is_empty(),
             "and nothing overflows"
         );
+        let deep = format!("{{\"a\": {}1{}}}", "[".repeat(200_000), "]".repeat(200_000));
+        assert!(digest("a.tf.json", &deep).3.is_empty(), "nor in JSON");
     }
 
     #[test]

@@ -310,6 +310,18 @@ mod tests {
         SecretBox::new(Box::new([7; 32]))
     }
 
+    #[test]
+    fn deep_nesting_is_an_error_and_not_a_crash() {
+        for depth in [100, 200_000] {
+            let (open, close) = ("[{\"a\":".repeat(depth), "}]".repeat(depth));
+            let text = format!(
+                "{{\"format_version\": \"1.2\", \"planned_values\": {open}1{close}, \"resource_changes\": []}}"
+            );
+            let read = read(text.as_bytes(), Secrets::default(), &BTreeSet::new(), &key());
+            assert!(matches!(read, Err(BadPlan::NotJson(_))), "{depth}");
+        }
+    }
+
     fn plan(bytes: &[u8]) -> Read {
         match read(bytes, Secrets::default(), &BTreeSet::new(), &key()) {
             Ok(read) => read,

@@ -276,6 +276,16 @@ mod tests {
     }
 
     #[test]
+    fn deep_nesting_in_a_text_is_no_crash() {
+        let deep = format!("{}1{}", "[".repeat(200_000), "]".repeat(200_000));
+        let mut secrets = Secrets::default();
+        secrets.add(&Value::String(deep.clone()));
+        let redactor = Redactor::new(&secrets, &[]);
+        assert!(!redactor.text(&format!("x = {deep}")).contains("[["));
+        assert!(matches!(redactor.within_json(&key(), &deep), Found::Whole));
+    }
+
+    #[test]
     fn a_secret_is_hidden_in_each_form_the_tools_print() {
         let secret = "pa\"ss\\wo<rd${x}\nsecond line";
         let redactor = redactor(&[secret]);

@@ -292,6 +292,18 @@ output "x" { value = "${data.terraform_remote_state.n.outputs.id} ${file("${path
     }
 
     #[test]
+    fn deep_nesting_is_an_error_in_every_file_that_is_json() {
+        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+            let text = format!("{{\n\"locals\": {}1{}}}", open.repeat(200_000), close.repeat(200_000));
+            let why = "at most 64 nested levels";
+            let broken = facts(&text).broken.expect("it is broken");
+            assert_eq!(broken.line, Some(2));
+            assert!(broken.why.ends_with(why), "{}", broken.why);
+            assert!(attributes(&text).expect_err("it is broken").why.ends_with(why));
+        }
+    }
+
+    #[test]
     fn broken_json_has_a_place() {
         for (text, line) in [("{\n \"a\": \n}", 3), ("[]", 1), ("", 1)] {
             let broken = facts(text).broken.expect("it is broken");

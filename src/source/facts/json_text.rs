@@ -30,9 +30,13 @@ pub struct Entry {
     pub value: Node,
 }
 
+/// What is read here is walked recursively, and anybody may have written it. As many levels as HCL's parser allows;
+/// more than a thread's ordinary stack holds many times over.
+const MOST_LEVELS: usize = 64;
+
 /// Reads one document, whose outermost value has to be an object.
 pub fn read(text: &str) -> Result<Node, Broken> {
-    // The reader of the language itself says what is wrong, and bounds the nesting at 128.
+    // The reader of the language itself says what is wrong. It skips values without recursing, so it bounds no nesting.
     if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
         let why = error.to_string();
         return Err(Broken {
@@ -41,13 +45,23 @@ pub fn read(text: &str) -> Result<Node, Broken> {
             why: why.split(" at line ").next().unwrap_or(&why).to_owned(),
         });
     }
-    let mut scan = Scan { text, at: 0, line: 1 };
+    let mut scan = Scan {
+        text,
+        at: 0,
+        line: 1,
+        levels: 0,
+    };
     match scan.node() {
         Some(
             node @ Node {
                 value: Json::Map(_), ..
             },
         ) => Ok(node),
+        None if scan.levels > MOST_LEVELS => Err(Broken {
+            line: Some(scan.line),
+            column: None,
+            why: format!("invalid nesting depth; expected at most {MOST_LEVELS} nested levels"),
+        }),
         Some(_) | None => Err(Broken {
             line: Some(1),
             column: Some(1),
@@ -56,11 +70,13 @@ pub fn read(text: &str) -> Result<Node, Broken> {
     }
 }
 
-/// Walks over a text that is known to be JSON; `None` would mean that it is not.
+/// Walks over a text that is known to be JSON; `None` means that it nests too deep.
 struct Scan<'t> {
     text: &'t str,
     at: usize,
     line: u32,
+    /// Of objects and lists that are open.
+    levels: usize,
 }
 
 impl<'t> Scan<'t> {
@@ -68,8 +84,15 @@ impl<'t> Scan<'t> {
         let first = self.peek()?;
         let line = self.line;
         let value = match first {
-            b'{' => self.map()?,
-            b'[' => self.list()?,
+            b'{' | b'[' => {
+                self.levels += 1;
+                if self.levels > MOST_LEVELS {
+                    return None;
+                }
+                let value = if first == b'{' { self.map()? } else { self.list()? };
+                self.levels -= 1;
+                value
+            }
             b'"' => Json::Text(self.string()?),
             _ => match self.word() {
                 "null" => Json::Null,
@@ -181,6 +204,24 @@ mod tests {
             show(&read(text).expect("JSON")),
             "1{2:a=2[2#1.50 2true 3~] 3:b\n\"=4{4:c=4\"é\\n\"} 5:a=5#-2e3 5:e=5{} 5:f=5[]}"
         );
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_with_its_line_and_not_a_crash() {
+        for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("[{\"a\":", "}]")] {
+            let levels = open.matches(['[', '{']).count();
+            let nested = |depth: usize| {
+                let (open, close) = (open.repeat(depth), close.repeat(depth));
+                format!("{{\n\"x\": 1,\n\"y\": {open}1{close}}}")
+            };
+            let most = (MOST_LEVELS - 1) / levels;
+            assert!(read(&nested(most)).is_ok(), "{open}");
+            for depth in [most + 1, 200_000] {
+                let broken = read(&nested(depth)).expect_err("it nests too deep");
+                assert_eq!(broken.line, Some(3), "{open}");
+                assert!(broken.why.ends_with("at most 64 nested levels"), "{}", broken.why);
+            }
+        }
     }
 
     #[test]

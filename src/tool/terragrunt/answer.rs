@@ -360,6 +360,16 @@ mod tests {
     }
 
     #[test]
+    fn deep_nesting_is_an_error_and_not_a_crash() {
+        let deep = format!("{}1{}", "[".repeat(200_000), "]".repeat(200_000));
+        assert!(serde_json::from_str::<Json>(&format!("{{\"inputs\": {deep}}}")).is_err());
+        assert!(serde_json::from_str::<Rendered>(&format!("{{\"skip\": {deep}}}")).is_err());
+        // What is not kept is passed over without recursing.
+        let listed = format!("[{{\"type\": \"unit\", \"path\": \"a\", \"more\": {deep}}}]");
+        assert!(serde_json::from_str::<Vec<FoundUnit>>(&listed).is_ok());
+    }
+
+    #[test]
     fn a_failure_is_found_in_the_log() {
         let log = "14:07:33.958 ERROR  Error: Missing newline after argument\n14:07:33.958 ERROR    on /t/w/live/terragrunt.hcl line 3, in remote_state:\n\
                    14:07:33.958 ERROR  /t/w/live/terragrunt.hcl:3,80-81: Missing newline after argument; An argument definition must end with a newline.\n";
