@@ -34,8 +34,11 @@ pub struct Mail {
     pub pull: PullId,
     /// In the order they were posted, never empty.
     pub events: Vec<(MailId, Event)>,
-    /// How often it was put back since something of it was last decided.
+    /// How often it was put back, or left by a worker that died or was too slow, since something of it was last
+    /// decided.
     pub tries: u32,
+    /// Whether the worker before this one neither decided on it nor put it back.
+    pub was_left: bool,
 }
 
 /// Most rows handed out at once.
@@ -63,7 +66,7 @@ impl Store {
         }
         let mut tx = self.pools.begin().await?;
         let mut found = None;
-        while let Some(pull) = next(&mut tx, now).await? {
+        while let Some((pull, was_left)) = next(&mut tx, now).await? {
             let events = unread(&mut tx, pull).await?;
             if events.is_empty() {
                 continue;
@@ -80,6 +83,7 @@ impl Store {
                 pull,
                 events,
                 tries: u32::try_from(tries).unwrap_or(u32::MAX),
+                was_left,
             });
             break;
         }
@@ -140,9 +144,9 @@ pub(super) async fn insert(
     Ok(())
 }
 
-async fn next(db: &mut SqliteConnection, now: Timestamp) -> Result<Option<PullId>, StoreError> {
-    let found: Option<(i64, i64)> = sqlx::query_as(sql::NEXT_MAILBOX).bind(now.0).fetch_optional(db).await?;
-    Ok(found.map(|(repo, number)| row::pull(repo, number)))
+async fn next(db: &mut SqliteConnection, now: Timestamp) -> Result<Option<(PullId, bool)>, StoreError> {
+    let found: Option<(i64, i64, i64)> = sqlx::query_as(sql::NEXT_MAILBOX).bind(now.0).fetch_optional(db).await?;
+    Ok(found.map(|(repo, number, held)| (row::pull(repo, number), held != 0)))
 }
 
 async fn unread(db: &mut SqliteConnection, pull: PullId) -> Result<Vec<(MailId, Event)>, StoreError> {

@@ -56,11 +56,11 @@ statements! {
     INSERT_MAIL = "INSERT INTO mail (repo, number, event, posted_at) VALUES ($1, $2, $3, $4)";
     ENSURE_MAILBOX = "INSERT INTO mailboxes (repo, number, not_before, tries, lease_no, lease_until)
         VALUES ($1, $2, 0, 0, 0, 0) ON CONFLICT (repo, number) DO NOTHING";
-    NEXT_MAILBOX = "SELECT b.repo, b.number FROM mail m JOIN mailboxes b ON b.repo = m.repo AND b.number = m.number
+    NEXT_MAILBOX = "SELECT b.repo, b.number, CASE WHEN b.holder IS NULL THEN 0 ELSE 1 END FROM mail m JOIN mailboxes b ON b.repo = m.repo AND b.number = m.number
         WHERE m.read_at IS NULL AND m.set_aside IS NULL AND b.not_before <= $1
         AND (b.holder IS NULL OR b.lease_until <= $1) ORDER BY m.id LIMIT 1";
-    CLAIM_MAILBOX = "UPDATE mailboxes SET holder = $3, lease_no = lease_no + 1, lease_until = $4
-        WHERE repo = $1 AND number = $2 RETURNING lease_no, tries";
+    CLAIM_MAILBOX = "UPDATE mailboxes SET tries = tries + CASE WHEN holder IS NULL THEN 0 ELSE 1 END, holder = $3,
+        lease_no = lease_no + 1, lease_until = $4 WHERE repo = $1 AND number = $2 RETURNING lease_no, tries";
     UNREAD_MAIL = "SELECT id, event FROM mail WHERE repo = $1 AND number = $2 AND read_at IS NULL AND set_aside IS NULL
         ORDER BY id LIMIT $3";
     SET_MAIL_ASIDE = "UPDATE mail SET set_aside = $2 WHERE id = $1";

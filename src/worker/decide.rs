@@ -26,11 +26,24 @@ const PATIENT: u32 = 5;
 /// Before what could not be seen is looked for, the first time.
 const UNSEEN: Duration = Duration::from_secs(60);
 
+/// A mailbox that was left so often waits between its turns: if it is what the servers die of, they serve the others
+/// meanwhile.
+const DEATHS: u32 = 3;
+
 /// Renewed while answers are gathered: a first fetch of a large repository takes minutes.
 pub const LEASE: Duration = Duration::from_secs(180);
 
 /// Decides on what is in a mailbox that was claimed.
 pub async fn decide(worker: &Worker, mail: Mail) -> anyhow::Result<()> {
+    if mail.was_left && mail.tries >= DEATHS {
+        let pause = pause(mail.tries);
+        tracing::error!(
+            pull.repo = %mail.pull.repo, pull.number = %mail.pull.number,
+            "workers died {} times while they decided about this pull request; it waits for {pause:?}", mail.tries
+        );
+        let until = worker.now().plus(pause);
+        return Ok(worker.store().put_back(&mail.lease, until).await?);
+    }
     worker.at("decide.claimed");
     let span = tracing::info_span!("decide", pull.repo = %mail.pull.repo, pull.number = %mail.pull.number);
     turn(worker, mail).instrument(span).await

@@ -33,10 +33,13 @@ const POLL: Duration = Duration::from_secs(1);
 const DECIDERS: usize = 8;
 const PUBLISHERS: usize = 4;
 const LIGHT_JOBS: usize = 4;
-/// A job that failed on our side, or took a server down with it, this often is given up.
+/// A job that failed on our side this often is given up; so is a plan that a server died with, which may be somebody
+/// else's fault: plans run for minutes beside each other.
 const TRIES: u32 = 6;
 /// A pull request that GitHub does not show is looked for so often, which is three days with pauses of up to an hour.
 const LOOKS: u32 = 84;
+/// Discovery is short and reads what anybody wrote, in this process: a server that dies with it this often dies of it.
+const DISCOVERY_DEATHS: u32 = 3;
 const SWEEP: Duration = Duration::from_secs(3600);
 
 /// When to stop what.
@@ -173,15 +176,9 @@ async fn until_due(worker: &Worker) -> Duration {
 
 async fn job(worker: &Worker, claimed: Claimed, stop: &Stop) -> anyhow::Result<()> {
     let kind = claimed.job.work.kind();
-    if claimed.taken_before >= tries(&claimed.job.work) && claimed.job.work.repeat() == Repeat::Freely {
-        finish(
-            worker,
-            &claimed,
-            stop,
-            Err(anyhow::anyhow!("its worker died {} times", claimed.taken_before)),
-        )
-        .await?;
-        return Ok(());
+    if claimed.taken_before >= deaths(&claimed.job.work) && claimed.job.work.repeat() == Repeat::Freely {
+        let error = anyhow::anyhow!("its worker died {} times", claimed.taken_before);
+        return give_up(worker, &claimed, &error).await;
     }
     worker.at(&format!("{kind}.claimed"));
     let ending = CancellationToken::new();
@@ -275,10 +272,7 @@ async fn finish(
             worker.store().finish(&claimed.lease, learned, worker.now()).await?;
         }
         Err(error) if tried >= tries(&job.work) && job.work.repeat() == Repeat::Freely => {
-            tracing::error!(job = job.work.kind(), error = %in_log(&error), "the job failed on our side, and is given up");
-            let learned = given_up(&job.work, job.attempt).map(|event| (job.pull, event));
-            let learned = learned.as_ref().map(|(pull, event)| (*pull, event));
-            worker.store().finish(&claimed.lease, learned, worker.now()).await?;
+            give_up(worker, claimed, &error).await?;
         }
         // GitHub's side; the first of these was said when it was decided without.
         Err(error) if job.work == Work::See => {
@@ -300,6 +294,22 @@ fn tries(work: &Work) -> u32 {
         Work::See => LOOKS,
         Work::Discover(_) | Work::Plan(_) | Work::Apply(_) | Work::Wake => TRIES,
     }
+}
+
+/// After how many servers that died with it a job is given up.
+fn deaths(work: &Work) -> u32 {
+    match work {
+        Work::Discover(_) => DISCOVERY_DEATHS,
+        Work::Plan(_) | Work::Apply(_) | Work::Wake | Work::See => tries(work),
+    }
+}
+
+async fn give_up(worker: &Worker, claimed: &Claimed, error: &anyhow::Error) -> anyhow::Result<()> {
+    let job = &claimed.job;
+    tracing::error!(job = job.work.kind(), error = %in_log(error), "the job failed on our side, and is given up");
+    let learned = given_up(&job.work, job.attempt);
+    let learned = learned.as_ref().map(|event| (job.pull, event));
+    Ok(worker.store().finish(&claimed.lease, learned, worker.now()).await?)
 }
 
 /// What a job that cannot be done here comes to: a failed check that says so, not one that never ends.

@@ -240,6 +240,54 @@ async fn a_plan_survives_a_death_at_every_point() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_discovery_that_kills_every_server_is_given_up_and_said() {
+    let mut world = world().await;
+    world.start(Some("discover.performed")).await;
+    let pull = world.change("deadly").await;
+    world.dies().await;
+    for _ in 0..2 {
+        world.start(Some("discover.performed")).await;
+        world.dies().await;
+    }
+    world.start(Some("discover.performed")).await;
+    world
+        .until("the check has failed", async || {
+            let checks = world.checks(pull).await;
+            checks.contains("failure").then_some(()).ok_or(checks)
+        })
+        .await;
+    let status = world.status(pull).await;
+    assert!(status.contains("could not do it, several times"), "{status}");
+    world.quiet().await;
+    world.kill().await;
+
+    // Another server, which is not at fault, makes it good.
+    world.start(None).await;
+    world.comment(pull, "alice", "/plan").await;
+    world.checked(pull, "success success action_required").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mailbox_that_kills_every_server_waits_and_the_server_stays() {
+    let mut world = world().await;
+    world.start(Some("decide.gathered")).await;
+    let pull = world.change("deadly").await;
+    world.dies().await;
+    for _ in 0..2 {
+        world.start(Some("decide.gathered")).await;
+        world.dies().await;
+    }
+    world.start(None).await;
+    world
+        .until("the mailbox waits", async || {
+            let log = world.log();
+            log.contains("it waits for").then_some(()).ok_or(log)
+        })
+        .await;
+    world.checked(pull, "success success action_required").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_apply_survives_a_death_at_every_point() {
     let mut world = world().await;
     world.start(None).await;

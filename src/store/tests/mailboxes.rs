@@ -62,6 +62,43 @@ async fn what_is_put_back_waits_for_its_time_and_counts_its_tries() {
 }
 
 #[tokio::test]
+async fn what_a_worker_left_counts_as_a_try_and_says_so() {
+    let world = world().await;
+    let mail = claim(&world, pull(1)).await;
+    assert_eq!((mail.tries, mail.was_left), (0, false));
+    let mut now = NOW;
+    for tries in 1..4 {
+        now = now.plus(LEASE);
+        let left = world.store.claim_mailbox("w", now, LEASE).await.expect("claims");
+        let left = left.expect("its lease is over");
+        assert_eq!((left.tries, left.was_left), (tries, true));
+    }
+    now = now.plus(LEASE);
+    let last = world
+        .store
+        .claim_mailbox("w", now, LEASE)
+        .await
+        .expect("claims")
+        .expect("left");
+    world.store.put_back(&last.lease, now).await.expect("ours");
+    let back = world
+        .store
+        .claim_mailbox("w", now, LEASE)
+        .await
+        .expect("claims")
+        .expect("due");
+    assert_eq!((back.tries, back.was_left), (5, false));
+    world.store.release_mailbox(&back.lease).await.expect("ours");
+    let again = world
+        .store
+        .claim_mailbox("w", now, LEASE)
+        .await
+        .expect("claims")
+        .expect("unread");
+    assert_eq!((again.tries, again.was_left), (0, false));
+}
+
+#[tokio::test]
 async fn an_extended_lease_is_not_taken() {
     let world = world().await;
     let mail = claim(&world, pull(1)).await;
