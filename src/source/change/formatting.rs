@@ -1,5 +1,7 @@
 //! Owns the question whether two texts say the same: whether they differ in white space and comments alone.
 
+use serde::de::IgnoredAny;
+
 use crate::source::facts::parse::Flavour;
 
 /// Whether these two versions of a file differ in formatting alone. Says no wherever it is not sure.
@@ -7,12 +9,29 @@ pub fn is_formatting(name: &str, old: &[u8], new: &[u8]) -> bool {
     const HCL: [&str; 3] = [".hcl", ".tfvars", ".tfbackend"];
     let is_json = name.ends_with(".tf.json") || name.ends_with(".tofu.json") || name.ends_with(".tfvars.json");
     if is_json {
-        let read = |bytes| serde_json::from_slice::<serde_json::Value>(bytes).ok();
-        return read(old).is_some_and(|old| Some(old) == read(new));
+        return tokens(old).is_some_and(|old| Some(old) == tokens(new));
     }
     let is_hcl = Flavour::of(name).is_some() || HCL.iter().any(|ending| name.ends_with(ending));
     let words = |bytes| std::str::from_utf8(bytes).ok().and_then(words);
     is_hcl && words(old).is_some_and(|old| Some(old) == words(new))
+}
+
+/// A JSON document without the white space between its tokens. `None`: it is none. No value is compared: of keys that
+/// are written twice most readers keep the last, and terraform reads both.
+fn tokens(bytes: &[u8]) -> Option<Vec<u8>> {
+    serde_json::from_slice::<IgnoredAny>(bytes).ok()?;
+    let (mut within, mut escaped) = (false, false);
+    let is_token = |byte: &u8| {
+        let is_blank = !within && byte.is_ascii_whitespace();
+        match *byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => within = !within,
+            _ => {}
+        }
+        !is_blank
+    };
+    Some(bytes.iter().copied().filter(is_token).collect())
 }
 
 /// The text without what means nothing: strings and heredocs as they are, runs of white space and comments as one
@@ -173,6 +192,15 @@ mod tests {
         assert!(json("{\"a\":1}", "{ \"a\" : 1 }\n"));
         assert!(!json("{\"a\":1}", "{\"a\":2}"));
         assert!(!json("{", "{ "));
+        assert!(json("{\"a\\\" \": [1, \"b c\"]}", "{\n\t\"a\\\" \":[1,\r\n\"b c\"] }"));
+        assert!(!json("{\"a\": \"b c\"}", "{\"a\": \"bc\"}"));
+        assert!(!json("{\"a\\\" b\": 1}", "{\"a\\\"b\": 1}"));
+        // Terraform reads both of two blocks with one name.
+        assert!(!json(
+            "{\"resource\": {\"b\": 1}}",
+            "{\"resource\": {\"a\": 1}, \"resource\": {\"b\": 1}}"
+        ));
+        assert!(!json("{\"a\": 1, \"b\": 2}", "{\"b\": 2, \"a\": 1}"));
         assert!(!is_formatting("run.sh", b"a", b"a "));
     }
 }
