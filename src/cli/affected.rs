@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use crate::cli::checkout::{At, Checkout};
 use crate::cli::environment::Environment;
 use crate::cli::graph::shown_dir;
 use crate::cli::terminal::{Colours, Look, counted, listed, padded, plain, width};
-use crate::cli::wrong;
+use crate::cli::{print, wrong};
 use crate::domain::ids::{CommitSha, RepoId, StackName};
 use crate::domain::layout::Discovered;
 use crate::domain::located::Located;
@@ -76,8 +75,7 @@ pub async fn run(args: AffectedArgs, environment: &Environment) -> ExitCode {
             eprintln!("note: GitHub Actions runs at most {MOST_JOBS} jobs of one matrix");
         }
     }
-    // Whoever closed it (`| head`) has read enough.
-    let _ = std::io::stdout().lock().write_all(shown.as_bytes());
+    print(&shown);
     ExitCode::from(u8::from(!problems.is_empty()))
 }
 

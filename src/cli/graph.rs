@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -12,7 +11,7 @@ use crate::cli::checkout::At;
 use crate::cli::config::stack::shown_state;
 use crate::cli::environment::Environment;
 use crate::cli::terminal::{Colours, Look, counted, listed};
-use crate::cli::{tree, wrong};
+use crate::cli::{print, tree, wrong};
 use crate::domain::graph::{Because, Edge, Graph, Reads};
 use crate::domain::ids::{RepoPath, StackName};
 use crate::domain::layout::Stack;
@@ -63,8 +62,7 @@ pub async fn run(args: GraphArgs, environment: &Environment) -> ExitCode {
         // Standard output is a program's; a person finds the errors beside it.
         eprint!("{}", problems(&found, Colours::Off));
     }
-    // Whoever closed it (`| head`) has read enough.
-    let _ = std::io::stdout().lock().write_all(shown.as_bytes());
+    print(&shown);
     ExitCode::from(u8::from(!found.problems().is_empty()))
 }
 

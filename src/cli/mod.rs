@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -39,7 +39,8 @@ struct Arguments {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 it went well; 1 it found something (a failed test, a denied plan, a broken file, \
-    a server that does not answer); 2 the arguments or settings are wrong: one line says how.";
+    a server that does not answer); 2 the arguments or settings are wrong, or standard output cannot be written: one line \
+    says how.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -62,10 +63,15 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are answers; they go to standard output and end well.
-            let _ = error.print();
             return match error.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-                _ => ExitCode::from(2),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                    noted(error.print());
+                    if_written(ExitCode::SUCCESS)
+                }
+                _ => {
+                    let _ = error.print();
+                    ExitCode::from(2)
+                }
             };
         }
     };
@@ -77,7 +83,27 @@ pub fn main() -> ExitCode {
     let code = runtime.block_on(run(arguments.command, &environment));
     // A blocking call that still hangs must not hold up the end.
     runtime.shutdown_background();
-    code
+    if_written(code)
+}
+
+/// Why standard output could not be written, the first time.
+static UNWRITTEN: OnceLock<std::io::Error> = OnceLock::new();
+
+/// The exit code, unless somebody waits for an answer that never reached them: a full disk is not "nothing is affected".
+fn if_written(code: ExitCode) -> ExitCode {
+    match UNWRITTEN.get() {
+        Some(error) => wrong(format_args!("could not write to standard output: {error}")),
+        None => code,
+    }
+}
+
+/// Whoever closed it (`| head`) has read enough; every other failure is told at the end.
+fn noted(written: std::io::Result<()>) {
+    if let Err(error) = written
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        let _ = UNWRITTEN.set(error);
+    }
 }
 
 async fn run(command: Command, environment: &Environment) -> ExitCode {
@@ -110,9 +136,15 @@ fn now() -> Timestamp {
     Timestamp(jiff::Timestamp::now().as_millisecond())
 }
 
-/// One line on standard output. Whoever closed it (`| head`) has read enough.
+/// One line on standard output.
 fn say(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+    print(&format!("{line}\n"));
+}
+
+/// A text on standard output.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    noted(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }
 
 /// One line on standard error, and the exit code of wrong arguments or settings.

@@ -1,13 +1,13 @@
 //! Owns `lockkeeper policy`: tests policies, judges a plan by hand, shows the library.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 
+use crate::cli::{print, wrong};
 use crate::domain::ids::{Login, PullNumber, RepoPath, StackName, Timestamp};
 use crate::domain::plan::PlanJson;
 use crate::domain::verdict::{Effect, Finding, Verdict};
@@ -78,17 +78,13 @@ pub async fn run(args: PolicyArgs, own: &OwnBinary, now: Timestamp) -> ExitCode 
         PolicyCommand::Eval(args) => eval(args, own, now).await,
         PolicyCommand::Library { name } => shown_library(name.as_deref()),
     };
-    let written = ended.and_then(|(text, code)| {
-        std::io::stdout()
-            .lock()
-            .write_all(text.as_bytes())
-            .context("write the answer")?;
-        Ok(ExitCode::from(code))
-    });
-    written.unwrap_or_else(|error| {
-        eprintln!("lockkeeper: could not {error:#}");
-        ExitCode::from(2)
-    })
+    match ended {
+        Ok((text, code)) => {
+            print(&text);
+            ExitCode::from(code)
+        }
+        Err(error) => wrong(format_args!("could not {error:#}")),
+    }
 }
 
 /// What to print, and the exit code.

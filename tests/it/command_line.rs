@@ -224,6 +224,44 @@ fn the_commands_say_what_they_say() {
     assert!(titles.len() >= 30, "{} cases", titles.len());
 }
 
+#[test]
+fn an_answer_that_cannot_be_written_is_no_success() {
+    let text = "-- stack app --\n-- head: app/b.tf --\nlocals { b = 1 }\n";
+    let repository = Repository::of("", text);
+    let to = |file: Stdio, arguments: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lockkeeper"));
+        command.args(arguments.split(' ')).current_dir(repository.path());
+        command.stdin(Stdio::null()).stdout(file).stderr(Stdio::piped());
+        let output = command.output().expect("started");
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    };
+    for arguments in [
+        "affected --base main --format matrix",
+        "affected --base main --format json",
+        "affected --base main",
+        "graph",
+        "config show",
+        "config check",
+        "config schema",
+        "doctor --dir .",
+        "policy library",
+        "--help",
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("there");
+        let (code, said) = to(full.into(), arguments);
+        assert_eq!(code, Some(2), "{arguments}: {said}");
+        assert!(
+            said.contains("could not write to standard output: No space left on device"),
+            "{arguments}: {said}"
+        );
+        // Whoever closed it has read enough.
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let (code, said) = to(writer.into(), arguments);
+        assert_eq!(code, Some(0), "{arguments}: {said}");
+    }
+}
+
 /// A `.git` that belongs to somebody else's machine: nothing of it is obeyed, and nothing is written into it.
 #[test]
 fn a_comparison_leaves_the_clone_as_it_is() {

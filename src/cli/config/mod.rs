@@ -1,7 +1,6 @@
 //! Owns `lockkeeper config`: what a repository's files say, read as the server reads them.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,7 +10,7 @@ use serde_json::Value;
 use crate::cli::checkout::{At, Checkout};
 use crate::cli::environment::Environment;
 use crate::cli::terminal::{counted, plain};
-use crate::cli::{graph, say, terminal, wrong};
+use crate::cli::{graph, print, say, terminal, wrong};
 use crate::source::config::schema::SCHEMA;
 use crate::source::survey::{Survey, survey};
 
@@ -97,8 +96,7 @@ async fn shown(
         Err(error) => return wrong(format_args!("could not {error:#}")),
     };
     beside(&found);
-    // Whoever closed it (`| head`) has read enough.
-    let _ = std::io::stdout().lock().write_all(write(&found).as_bytes());
+    print(&write(&found));
     ExitCode::from(u8::from(!found.problems().is_empty()))
 }
 
