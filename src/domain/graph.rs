@@ -158,6 +158,8 @@ impl fmt::Display for Reason {
 pub struct Graph {
     stacks: Arc<BTreeMap<StackName, Stack>>,
     edges: Vec<Edge>,
+    /// What was left out because it stands in a circle.
+    circular: Vec<Edge>,
     reach: Reach,
 }
 
@@ -182,20 +184,22 @@ impl Graph {
             let graph = Graph {
                 stacks,
                 edges: kept,
+                circular: Vec::new(),
                 reach,
             };
             return (graph, errors);
         }
         errors.extend(circles.iter().map(|circle| cycle_error(&circle.path, &kept)));
-        kept.retain(|edge| {
+        let (circular, kept): (Vec<Edge>, Vec<Edge>) = kept.into_iter().partition(|edge| {
             let inside =
                 |circle: &Circle| circle.members.contains(&edge.downstream) && circle.members.contains(&edge.upstream);
-            !circles.iter().any(inside)
+            circles.iter().any(inside)
         });
         let reach = Reach::new(stacks.keys().cloned().collect(), &kept);
         let graph = Graph {
             stacks,
             edges: kept,
+            circular,
             reach,
         };
         (graph, errors)
@@ -212,6 +216,11 @@ impl Graph {
     /// Every edge, sorted by downstream, then upstream.
     pub fn edges(&self) -> &[Edge] {
         &self.edges
+    }
+
+    /// The edges among stacks that need each other in a circle, which no order can satisfy: in no other answer here.
+    pub fn circular(&self) -> &[Edge] {
+        &self.circular
     }
 
     /// The edges from this stack to what it needs directly.
@@ -327,6 +336,7 @@ impl fmt::Debug for Graph {
         let Graph {
             stacks,
             edges,
+            circular: _,
             reach: _,
         } = self;
         f.debug_struct("Graph")
