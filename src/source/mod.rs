@@ -111,7 +111,16 @@ fn configuration(tree: &Tree) -> Config {
     let path = RepoPath::parse(FILE).expect("a plain name");
     let read = match tree.entries.get(&path) {
         None if is_a_directory(tree, &path) => Err("this is a directory".to_owned()),
-        None => return Config::default(),
+        // Whoever wrote rules must not find that there were none.
+        None => {
+            return match misnamed(tree).next() {
+                Some(other) => Config::unreadable(
+                    Located::at(Place::file(other.clone()), "nobody reads a configuration of this name")
+                        .hint(format!("call it {FILE}, at the root of the repository")),
+                ),
+                None => Config::default(),
+            };
+        }
         Some(entry) if entry.kind == Kind::Symlink => Err("the file is a link".to_owned()),
         Some(entry) if entry.kind == Kind::Submodule => Err("this is a submodule".to_owned()),
         Some(entry) => tree
@@ -268,8 +277,40 @@ fn merged_layout(
     kept.read(&asked, Some(&older), |layout, _| layout)
 }
 
-/// What people call the file by mistake.
-const MISNAMED: &str = "lockkeeper.yml";
+/// The files that somebody meant to be the configuration: of another ending, hidden, in capitals, or where GitHub and
+/// other tools look for theirs.
+fn misnamed(tree: &Tree) -> impl Iterator<Item = &RepoPath> {
+    const STEMS: [&str; 4] = [
+        "lockkeeper.",
+        ".lockkeeper.",
+        ".github/lockkeeper.",
+        ".github/.lockkeeper.",
+    ];
+    const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
+    let is_meant = |path: &&RepoPath| {
+        // Looked for among tens of thousands.
+        if path.as_str().len() > 32 {
+            return false;
+        }
+        let name = path.as_str().to_ascii_lowercase();
+        let ending = STEMS.iter().find_map(|stem| name.strip_prefix(stem));
+        path.as_str() != FILE && ending.is_some_and(|ending| ENDINGS.contains(&ending))
+    };
+    tree.entries.keys().filter(is_meant)
+}
+
+/// What lies beside the file and looks like it.
+fn unread_beside(tree: &Tree) -> impl Iterator<Item = Located> {
+    let is_there = entry_of(tree).is_some();
+    let unread = misnamed(tree).filter(move |_| is_there);
+    unread.map(|path| {
+        Located::at(
+            Place::file(path.clone()),
+            format!("nobody reads this file: {FILE} holds what counts"),
+        )
+        .hint("remove it")
+    })
+}
 
 fn entry_of(tree: &Tree) -> Option<&Entry> {
     tree.entries.get(&RepoPath::parse(FILE).expect("a plain name"))
@@ -294,11 +335,9 @@ fn gate_notices(input: &Input<'_>, base: &Config, merged: &Config) -> Vec<Locate
             notices.push(Located::at(Place::file(path.clone()), problem).hint(hint));
         }
     }
-    let other = RepoPath::parse(MISNAMED).expect("a plain name");
-    if entry_of(input.merged).is_none() && input.merged.entries.contains_key(&other) {
-        let problem = "nobody reads this file";
-        notices.push(Located::at(Place::file(other), problem).hint(format!("call it {FILE}")));
-    }
+    let written: BTreeSet<&RepoPath> = input.changes.iter().filter_map(|change| change.new.as_ref()).collect();
+    let is_written = |unread: &Located| unread.place.as_ref().is_some_and(|place| written.contains(&place.path));
+    notices.extend(unread_beside(input.merged).filter(is_written));
     notices
 }
 
