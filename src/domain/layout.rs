@@ -60,6 +60,17 @@ impl StateAt {
             StateAt::Unknown(_) => None,
         }
     }
+
+    /// For people: a key in a backend, or the file.
+    pub fn shown(&self) -> String {
+        match self {
+            StateAt::Key(key) => key.to_string(),
+            StateAt::Local { file, .. } => format!("local file {file}"),
+            StateAt::Absolute { file, .. } => format!("local file {file}"),
+            StateAt::Cloud { workspace, .. } => format!("HCP Terraform, workspace {workspace}"),
+            StateAt::Unknown(why) => format!("not known: {why}"),
+        }
+    }
 }
 
 /// The key of a state in a backend: `s3:bucket=acme-tf,key=network.tfstate:default`. Discovery calls it with what

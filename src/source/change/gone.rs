@@ -400,15 +400,17 @@ fn went_without_their_state(fates: &Fates<'_>, merged: &Layout, changes: &[Chang
         let by_dir = gone.get(&old.parent()).zip(heirs.get(&new.parent()));
         let by_dir = by_dir.filter(|(gone, heir)| gone.dir != heir.dir);
         if let Some((gone, heir)) = gone_files.get(old).zip(heirs_files.get(new)).or(by_dir)
-            && let Some(key) = gone.state.key()
+            && gone.state.key().is_some()
         {
             let problem = format!(
                 "the files of {} moved to {}, and its state did not: what it made would be destroyed, and made anew by {}",
                 gone.name, heir.name, heir.name
             );
             let hint = format!(
-                "if it is only to move, have {} keep its state where {} does: {key}",
-                heir.name, gone.name
+                "if it is only to move, have {} keep its state where {} does: {}",
+                heir.name,
+                gone.name,
+                gone.state.shown()
             );
             let located = || Located::at(place_of(heir), problem).hint(hint);
             moved.entry(&gone.name).or_insert_with(located);

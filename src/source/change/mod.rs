@@ -16,6 +16,7 @@ use crate::source::{Change, Entry, Kind, Tree};
 pub mod formatting;
 pub mod gone;
 pub mod deleted;
+pub mod rekeyed;
 
 /// How the stacks of base are found again in the merged tree.
 pub struct Matching {
@@ -279,6 +280,7 @@ pub fn effect(compared: &Compared<'_>) -> Effect {
     effect.notices = fates.notices(merged, changes);
     affected.retain(|name, _| merged.stacks.contains_key(name));
     effect.selected = affected;
+    effect.notices.extend(rekeyed::notices(base, merged, matching));
     effect
 }
 
