@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 
 use crate::cli::environment::Environment;
+use crate::domain::ids::is_unseen;
 use crate::domain::located::Located;
 use crate::render::markdown::turns_the_text;
 
@@ -59,6 +60,8 @@ pub fn plain(text: &str) -> String {
         c if c.is_control() => '\u{fffd}',
         c if turns_the_text(c) => '\u{fffd}',
         '\u{2028}' | '\u{2029}' => '\u{fffd}',
+        // What takes no room makes a name look like another.
+        c if is_unseen(c) => '\u{fffd}',
         c => c,
     };
     text.chars().map(clean).collect()
@@ -111,6 +114,7 @@ mod tests {
             ("infra/app", "infra/app"),
             ("a\u{1b}[2Jb\nc\rd\u{7}", "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d\u{fffd}"),
             ("a\u{202e}b\u{2066}c", "a\u{fffd}b\u{fffd}c"),
+            ("ne\u{200b}t\u{2060}work\u{feff}", "ne\u{fffd}t\u{fffd}work\u{fffd}"),
             ("größe", "größe"),
         ] {
             assert_eq!(plain(text), shown);

@@ -127,6 +127,7 @@ text_id!(
         "" => Err("a stack's name is not empty"),
         text if text.len() > 200 => Err("a stack's name has at most 200 bytes"),
         text if text.starts_with('-') => Err("a stack's name does not start with -"),
+        text if text.split('/').any(|part| matches!(part, "." | "..")) => Err("no part of a stack's name is . or .."),
         text if text.chars().any(is_unseen) => Err("a stack's name holds no invisible character"),
         text if !text.chars().all(StackName::allows) =>
             Err("a stack's name holds no space, comma, quote, backtick, |, < or >"),
@@ -143,7 +144,7 @@ impl StackName {
 
 /// Characters that leave no mark, or turn the text around them: with one of them a name looks like another. Unicode's
 /// `Cf` and `Default_Ignorable_Code_Point`.
-fn is_unseen(c: char) -> bool {
+pub fn is_unseen(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}'
         | '\u{8e2}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'

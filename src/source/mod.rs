@@ -126,7 +126,7 @@ fn configuration(tree: &Tree) -> Config {
         Some(entry) => tree
             .blobs
             .get(&entry.blob)
-            .ok_or_else(|| "the file is too large to read".to_owned()),
+            .ok_or_else(|| "the file is too large: at most 1 MiB is read".to_owned()),
     };
     let read = read.and_then(|bytes| text(bytes).map_err(|broken| broken.why));
     match read {
@@ -160,7 +160,8 @@ pub fn discover_with(kept: &Kept, input: &Input<'_>) -> Discovered {
         changed: BTreeSet::new(),
         broken: BTreeMap::new(),
         errors: vec![
-            Located::nowhere(format!("the server has no thread left to read the repository: {error}")).hint("`/plan`"),
+            Located::nowhere(format!("the server has no thread left to read the repository: {error}"))
+                .hint("say `/plan`"),
         ],
         notices: Vec::new(),
         deleted: Vec::new(),

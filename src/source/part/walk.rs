@@ -276,7 +276,12 @@ impl Walk<'_> {
             }
         };
         self.out.reads.files.extend(found.links.iter().cloned());
-        if self.path.contains(&found.path) || self.path.len() > MAX_DEPTH {
+        if self.path.len() > MAX_DEPTH && !self.path.contains(&found.path) {
+            let problem = format!("module calls lie more than {MAX_DEPTH} deep at module {}", call.name);
+            let hint = "call it from a module further up";
+            return self.out.errors.push(Located::at(at, problem).hint(hint));
+        }
+        if self.path.contains(&found.path) {
             let problem = format!("module {} calls itself: {}", call.name, way(&self.path, &found.path));
             return self
                 .out
