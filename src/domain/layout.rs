@@ -474,6 +474,9 @@ pub struct Discovered {
     pub at_base: BTreeMap<StackName, BTreeSet<LockKey>>,
     /// Every stack of both trees whose state is told, where that of a selected one is not.
     pub owners: Vec<Owner>,
+    /// Paths of the diff that no stack of either tree reads, without those of the configuration itself.
+    #[serde(default)]
+    pub unread: BTreeSet<RepoPath>,
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use crate::source::layout::{Definitions, Layout};
 use crate::source::module::files::Files;
 use crate::source::owners::{owners, states_at_base};
 use crate::source::parallel::on_a_deep_stack;
+use crate::source::unmatched::unmatched;
 
 pub mod parallel;
 pub mod config;
@@ -31,6 +32,7 @@ pub mod layout;
 pub mod kept;
 pub mod change;
 pub mod owners;
+pub mod unmatched;
 pub mod survey;
 
 /// What an entry of a git tree is.
@@ -167,6 +169,7 @@ pub fn discover_with(kept: &Kept, input: &Input<'_>) -> Discovered {
         deleted: Vec::new(),
         at_base: BTreeMap::new(),
         owners: Vec::new(),
+        unread: BTreeSet::new(),
     })
 }
 
@@ -191,6 +194,9 @@ fn discovered(kept: &Kept, input: &Input<'_>) -> Discovered {
     let fates = Fates::of_all(base, &merged, &matching, &described.layout, &files);
     let (old, new) = (&at_base.rules.exclude, &described.rules.exclude);
     notices.extend(excluded_after_the_merge(&merged, old, new, &described.layout));
+    if file_differs {
+        notices.extend(unmatched(at_merged, &merged, input.merged));
+    }
     let mut edges = std::mem::take(&mut merged.edges);
     // An edge to a stack that goes is that stack's matter and its reader's: the others go on.
     fates.without_needed(&mut edges);
@@ -238,6 +244,9 @@ fn discovered(kept: &Kept, input: &Input<'_>) -> Discovered {
         list.sort();
         list.dedup();
     }
+    let policies = [at_base, at_merged].map(|config| config.rules.policies.dir.as_ref());
+    let is_ours = |path: &RepoPath| path.as_str() == FILE || policies.iter().flatten().any(|dir| path.is_within(dir));
+    let unread = effect.unread.into_iter().filter(|path| !is_ours(path)).collect();
     Discovered {
         rules: gate(at_base),
         graph,
@@ -249,6 +258,7 @@ fn discovered(kept: &Kept, input: &Input<'_>) -> Discovered {
         deleted: effect.deleted,
         at_base: states_at_base,
         owners,
+        unread,
     }
 }
 

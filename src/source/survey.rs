@@ -7,12 +7,13 @@ use crate::domain::ids::{RepoId, RepoPath, StackName};
 use crate::domain::located::Located;
 use crate::source::config::{Config, FILE, Half};
 use crate::source::facts::parse::{Parsed, text};
-use crate::source::layout::{Definitions, Layout, Of, layout};
+use crate::source::layout::{Definitions, Layout, Of, layout as read_layout};
 use crate::source::module::Modules;
 use crate::source::module::files::Files;
 use crate::source::parallel::on_a_deep_stack;
 use crate::source::terragrunt::generated::not_asked;
-use crate::source::{Kind, Tree, configuration};
+use crate::source::unmatched::unmatched;
+use crate::source::{Kind, Tree, configuration, unread_beside};
 
 /// What one tree says of its stacks, as the server would read it on a base branch.
 #[derive(Default)]
@@ -61,7 +62,7 @@ fn surveyed(tree: &Tree) -> Survey {
     let files = Files::new(tree);
     let modules = Modules::new(&files, &facts);
     let with = |exclude: &[String]| {
-        layout(&Of {
+        read_layout(&Of {
             // One tree is compared with no other, so its number tells nothing apart.
             repo: RepoId(0),
             modules: &modules,
@@ -72,6 +73,8 @@ fn surveyed(tree: &Tree) -> Survey {
             definitions: Definitions::Unwanted,
         })
     };
+    let layout = with(&config.rules.exclude);
+    let unmatched = unmatched(&config, &layout, tree);
     let Layout {
         stacks,
         edges,
@@ -79,10 +82,11 @@ fn surveyed(tree: &Tree) -> Survey {
         broken,
         notices: stack_notices,
         suggested,
+        unclaimed,
         definitions: _,
         labels_at: _,
         ..
-    } = with(&config.rules.exclude);
+    } = layout;
     let excluded = match config.rules.exclude.is_empty() {
         true => BTreeSet::new(),
         false => {
@@ -98,6 +102,9 @@ fn surveyed(tree: &Tree) -> Survey {
     errors.extend(cycles);
     let mut notices: Vec<Located> = stack_notices.into_values().flatten().collect();
     notices.extend(not_asked(tree));
+    notices.extend(unclaimed.into_iter().map(|(_, notice)| notice));
+    notices.extend(unread_beside(tree));
+    notices.extend(unmatched);
     for list in [&mut errors, &mut notices] {
         list.sort();
         list.dedup();

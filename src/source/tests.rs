@@ -141,6 +141,7 @@ fn show(found: &Discovered) -> String {
         deleted,
         at_base,
         owners: _,
+        unread: _,
     } = found;
     if let Err(faults) = rules {
         faults.iter().for_each(|fault| line(format!("RULES {fault}")));

@@ -222,6 +222,7 @@ fn found(worker: &Worker, compared: Compared, base: CommitSha) -> Discovered {
         deleted,
         mut at_base,
         owners,
+        unread: _,
     } = discovered;
     if !errors.is_empty() {
         return Discovered::Failed(errors);

@@ -32,6 +32,7 @@ fn parts(found: &Survey) -> Keys {
         errors: _,
         unreadable: _,
         policies_at: _,
+        discover_at: _,
     } = &found.config;
     let written = &Written::of(found.text.as_deref(), &found.problems());
     let Rules {

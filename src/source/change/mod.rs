@@ -178,6 +178,8 @@ pub struct Effect {
     pub deleted: Vec<Deleted>,
     pub broken: Vec<(StackName, Located)>,
     pub notices: Vec<Located>,
+    /// Paths of the diff that no stack of either tree reads.
+    pub unread: BTreeSet<RepoPath>,
 }
 
 /// What is compared.
@@ -256,7 +258,7 @@ pub fn effect(compared: &Compared<'_>) -> Effect {
         file_differs: _,
     } = compared;
     let mut effect = Effect::default();
-    let seeds = seeds(compared);
+    let seeds = seeds(compared, &mut effect.unread);
     effect.changed = seeds
         .keys()
         .filter(|name| graph.stacks().contains_key(*name))
@@ -278,9 +280,9 @@ pub fn effect(compared: &Compared<'_>) -> Effect {
     effect.deleted = deleted(fates, &between, &mut affected);
     effect.broken = fates.broken(base, merged);
     effect.notices = fates.notices(merged, changes);
+    effect.notices.extend(rekeyed::notices(base, merged, matching));
     affected.retain(|name, _| merged.stacks.contains_key(name));
     effect.selected = affected;
-    effect.notices.extend(rekeyed::notices(base, merged, matching));
     effect
 }
 
@@ -320,7 +322,7 @@ fn affected_in_either(
 }
 
 /// The stacks whose own inputs are others, of both trees, each with why.
-fn seeds(compared: &Compared<'_>) -> BTreeMap<StackName, BTreeSet<Reason>> {
+fn seeds(compared: &Compared<'_>, unread: &mut BTreeSet<RepoPath>) -> BTreeMap<StackName, BTreeSet<Reason>> {
     let Compared {
         base,
         merged,
@@ -331,7 +333,7 @@ fn seeds(compared: &Compared<'_>) -> BTreeMap<StackName, BTreeSet<Reason>> {
         touches,
         file_differs,
     } = compared;
-    let mut seeds = touched(base, graph, matching, touches);
+    let mut seeds = touched(base, graph, matching, touches, unread);
     for name in merged.stacks.keys() {
         let bases = matching.bases(name);
         let own = |reason: Reason| (name.clone(), reason);
@@ -378,12 +380,17 @@ fn touched(
     graph: &Graph,
     matching: &Matching,
     touches: &BTreeMap<RepoPath, Touch>,
+    unread: &mut BTreeSet<RepoPath>,
 ) -> BTreeMap<StackName, BTreeSet<Reason>> {
     let base_readers = Readers::new(base.stacks.iter().map(|(name, stack)| (name, &stack.reads)));
     let merged_readers = Readers::new(graph.stacks().iter().map(|(name, stack)| (name, &stack.reads)));
     let mut seeds = BTreeMap::new();
     for (path, touch) in touches {
-        for name in base_readers.of(path) {
+        let (at_base, at_merged) = (base_readers.of(path), merged_readers.of(path));
+        if at_base.is_empty() && at_merged.is_empty() {
+            unread.insert(path.clone());
+        }
+        for name in at_base {
             let alone = std::slice::from_ref(name);
             let names = match matching.merged(name) {
                 [] => alone,
@@ -393,7 +400,7 @@ fn touched(
                 add(&mut seeds, read_by(path, name, *touch));
             }
         }
-        for name in merged_readers.of(path) {
+        for name in at_merged {
             add(&mut seeds, read_by(path, name, *touch));
         }
     }

@@ -24,6 +24,8 @@ pub struct Config {
     /// Where `policies.dir` says what it says.
     pub policies_at: Option<Place>,
     pub layout: Description,
+    /// The patterns of `discover`: the key, the pattern, and where it stands.
+    pub discover_at: Vec<(&'static str, String, Place)>,
     pub errors: Vec<Fault>,
     /// The file as a whole is not what it should be: nothing of it was read.
     pub unreadable: bool,
@@ -212,11 +214,18 @@ impl<'a> Reader<'a> {
                         self.config.layout.discover = enabled;
                     }
                 }
-                "include" => self.config.layout.include = self.shapes.globs(node, Half::Description),
-                "exclude" => self.config.rules.exclude = self.shapes.globs(node, Half::Gate),
+                "include" => self.config.layout.include = self.globs("discover.include", node, Half::Description),
+                "exclude" => self.config.rules.exclude = self.globs("discover.exclude", node, Half::Gate),
                 _ => {}
             }
         }
+    }
+
+    fn globs(&mut self, key: &'static str, node: &Node, half: Half) -> Vec<String> {
+        let globs = self.shapes.globs(node, half);
+        let at = globs.iter().map(|(glob, place)| (key, glob.clone(), place.clone()));
+        self.config.discover_at.extend(at);
+        globs.into_iter().map(|(glob, _)| glob).collect()
     }
 
     fn defaults(&mut self, node: &Node) {

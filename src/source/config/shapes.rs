@@ -163,12 +163,13 @@ impl<'a> Shapes<'a> {
         }
     }
 
-    pub fn globs(&mut self, node: &Node, half: Half) -> Vec<String> {
+    /// The good patterns of a list, each with its place.
+    pub fn globs(&mut self, node: &Node, half: Half) -> Vec<(String, Place)> {
         let globs = self.texts(node, half);
         let good = globs
             .into_iter()
             .filter(|(glob, place)| self.glob_is_good(glob, place, half));
-        good.map(|(glob, _)| glob).collect()
+        good.collect()
     }
 
     pub fn glob_is_good(&mut self, glob: &str, place: &Place, half: Half) -> bool {

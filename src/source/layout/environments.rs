@@ -67,6 +67,8 @@ const COMMON: &[&str] = &[
     "variables",
     "vars",
 ];
+/// Those of them that nobody means to be read.
+const EXAMPLES: &[&str] = &["example", "examples", "sample", "template"];
 /// Environments of one module that are told apart.
 const MAX_ENVIRONMENTS: usize = 200;
 
@@ -112,11 +114,17 @@ pub fn environments(modules: &Modules<'_>, dir: &RepoPath, module: &Module) -> E
             state,
         });
     }
-    let is_told = |name: &&String| !COMMON.contains(&name.as_str());
-    for (name, var_files) in alone.into_iter().filter(|(name, _)| is_told(name)) {
-        found
-            .unclaimed
-            .extend(var_files.iter().map(|file| stateless(dir, name, file)));
+    for (name, var_files) in alone {
+        match (COMMON.contains(&name.as_str()), found.stacks.is_empty()) {
+            (false, _) => found
+                .unclaimed
+                .extend(var_files.iter().map(|file| stateless(dir, name, file))),
+            // Beside environments it looks as if each of them were given it.
+            (true, false) if !EXAMPLES.contains(&name.as_str()) => {
+                found.unclaimed.extend(var_files.iter().map(|file| common(dir, file)));
+            }
+            (true, _) => {}
+        }
     }
     for (name, backends) in files
         .backends
@@ -315,6 +323,19 @@ fn stateless(dir: &RepoPath, name: &str, file: &RepoPath) -> (RepoPath, Located)
         "add its backend file `{name}.tfbackend`, or in lockkeeper.yaml \
          `- {{ name: NAME, dir: {}, workspace: {name}, var_files: [{}] }}`",
         shown(dir),
+        below_dir(dir, file)
+    );
+    (file.clone(), Located::at(Place::file(file.clone()), problem).hint(hint))
+}
+
+fn common(dir: &RepoPath, file: &RepoPath) -> (RepoPath, Located) {
+    let problem = format!(
+        "this file names no environment, and no stack of {} is given it",
+        shown(dir)
+    );
+    let hint = format!(
+        "where each environment needs it, name the stacks in lockkeeper.yaml with \
+         `var_files: [{}, NAME.tfvars]`, or have its name end in `.auto.tfvars`, which the tool reads by itself",
         below_dir(dir, file)
     );
     (file.clone(), Located::at(Place::file(file.clone()), problem).hint(hint))
