@@ -8,19 +8,19 @@ use clap::Args;
 
 use crate::cli::checkout::Checkout;
 use crate::cli::environment::Environment;
-use crate::cli::graph::no_stacks;
+use crate::cli::graph::{Seen, no_stacks, seen};
 use crate::cli::manifest::Wanted;
 use crate::cli::serve::one_line;
 use crate::cli::settings::given::Flags;
 use crate::cli::settings::{Settings, read};
 use crate::cli::terminal::{Colours, Look, counted, listed};
+use crate::cli::units::{Asked, Asker};
 use crate::cli::{clock, say, wrong};
 use crate::github::wire::Pace;
 use crate::github::{self, App};
 use crate::process::capture::capture;
 use crate::process::confine::{Confine, support::reachable_sockets, tried};
 use crate::process::{OwnBinary, Program};
-use crate::source::survey::survey;
 use crate::tool::program::Tools;
 use crate::tool::version::Version;
 
@@ -36,6 +36,8 @@ pub struct DoctorArgs {
     /// The root of a repository to look at
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    #[command(flatten)]
+    asked: Asked,
     #[command(flatten)]
     flags: Flags,
 }
@@ -66,7 +68,12 @@ impl Findings {
 
 pub async fn run(args: DoctorArgs, environment: &Environment, own: OwnBinary) -> ExitCode {
     if let Some(dir) = &args.dir {
-        return repository(dir, environment).await;
+        let asker = Asker {
+            asked: &args.asked,
+            environment,
+            own: &own,
+        };
+        return repository(dir, &asker).await;
     }
     let mut findings = Findings::default();
     git(environment, &mut findings).await;
@@ -93,22 +100,17 @@ pub async fn run(args: DoctorArgs, environment: &Environment, own: OwnBinary) ->
 }
 
 /// What a repository's author should know before a pull request tells them.
-async fn repository(dir: &Path, environment: &Environment) -> ExitCode {
-    let files = match Checkout::at(dir) {
-        Ok(checkout) => checkout.files(environment).await,
-        Err(error) => Err(error),
-    };
-    let files = match files {
-        Ok(files) => files,
+async fn repository(dir: &Path, asker: &Asker<'_>) -> ExitCode {
+    let Seen { files, found, .. } = match seen(Checkout::at(dir), asker).await {
+        Ok(seen) => seen,
         Err(error) => return wrong(format_args!("could not {error:#}")),
     };
-    let found = survey(&files);
     let problems = found.problems();
     let (maybe, notices): (Vec<_>, Vec<_>) = found
         .notices
         .iter()
         .partition(|notice| found.suggested.contains(*notice));
-    let colours = Colours::of(environment);
+    let colours = Colours::of(asker.environment);
     let findings = listed("WRONG   ", Look::Red, &problems, colours)
         + &listed("UNCLEAR ", Look::Yellow, &notices, colours)
         + &listed("maybe   ", Look::Dim, &maybe, colours);

@@ -7,14 +7,15 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::cli::checkout::At;
-use crate::cli::config::stack::shown_state;
+use crate::cli::checkout::{At, Checkout};
 use crate::cli::environment::Environment;
-use crate::cli::terminal::{Colours, Look, counted, listed};
+use crate::cli::terminal::{Colours, Look, counted, listed, plain};
+use crate::cli::units::{Asked, Asker, INCOMPLETE};
 use crate::cli::{print, tree, wrong};
 use crate::domain::graph::{Because, Edge, Graph, Reads};
 use crate::domain::ids::{RepoPath, StackName};
 use crate::domain::layout::Stack;
+use crate::process::OwnBinary;
 use crate::render::mermaid::{self, Arrow, Class, Node};
 use crate::source::facts::parse::Flavour;
 use crate::source::survey::{Survey, survey};
@@ -22,13 +23,17 @@ use crate::source::{Kind, Tree};
 
 /// Show the stacks of a checkout and the edges between them, with the reason of each.
 ///
-/// Reads the files as they lie there; needs no server, no settings and no network.
+/// Reads the files as they lie there; needs no server, no settings and no network. Where there are terragrunt units it
+/// asks terragrunt, confined, on a copy.
 ///
-/// Exit code 0: it is shown; 1: there are errors in the repository, which are listed; 2: the arguments are wrong.
+/// Exit code 0: it is shown; 1: there are errors in the repository, which are listed; 2: the arguments are wrong; 3: it
+/// is shown, and stacks and edges may be missing, since terragrunt could not be asked.
 #[derive(Debug, Args)]
 pub struct GraphArgs {
     #[command(flatten)]
     at: At,
+    #[command(flatten)]
+    asked: Asked,
     /// For people, for Graphviz, for Markdown, for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -42,28 +47,75 @@ enum Format {
     Json,
 }
 
-pub async fn run(args: GraphArgs, environment: &Environment) -> ExitCode {
-    let read = match args.at.checkout() {
-        Ok(checkout) => checkout.files(environment).await,
-        Err(error) => Err(error),
+pub async fn run(args: GraphArgs, environment: &Environment, own: &OwnBinary) -> ExitCode {
+    let asker = Asker {
+        asked: &args.asked,
+        environment,
+        own,
     };
-    let files = match read {
-        Ok(files) => files,
+    let Seen { files, found, lightly } = match seen(args.at.checkout(), &asker).await {
+        Ok(seen) => seen,
         Err(error) => return wrong(format_args!("could not {error:#}")),
     };
-    let found = survey(&files);
     let shown = match args.format {
         Format::Text => text(&found, &files, Colours::of(environment)),
         Format::Dot => dot(&found.graph),
-        Format::Mermaid => drawing(&found.graph),
-        Format::Json => format!("{:#}\n", json(&found)),
+        Format::Mermaid => {
+            let drawing = drawing(&found.graph);
+            if let Some(why) = mermaid::too_large(&drawing) {
+                eprintln!("note: {why}");
+            }
+            drawing
+        }
+        Format::Json => format!("{:#}\n", json(&found, lightly)),
     };
     if args.format != Format::Text {
         // Standard output is a program's; a person finds the errors beside it.
         eprint!("{}", problems(&found, Colours::Off));
     }
     print(&shown);
-    ExitCode::from(u8::from(!found.problems().is_empty()))
+    exit_code(found.problems().len(), lightly)
+}
+
+/// A checkout that was looked at.
+pub struct Seen {
+    pub files: Tree,
+    pub found: Survey,
+    pub lightly: Lightly,
+}
+
+/// Whether terragrunt said what it knows of the units, if there are any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lightly {
+    Complete,
+    /// What is told may lack stacks and edges; a note says why.
+    Incomplete,
+}
+
+/// Reads a checkout, and asks terragrunt about its units.
+pub async fn seen(checkout: anyhow::Result<Checkout>, asker: &Asker<'_>) -> anyhow::Result<Seen> {
+    let checkout = checkout?;
+    let mut files = checkout.files(asker.environment).await?;
+    let why = asker.fill(&checkout, &mut files).await;
+    let mut found = survey(&files);
+    let lightly = match why {
+        Some(why) => {
+            found.notices.retain(|notice| *notice != why);
+            found.notices.insert(0, why);
+            Lightly::Incomplete
+        }
+        None => Lightly::Complete,
+    };
+    Ok(Seen { files, found, lightly })
+}
+
+/// Errors are told before what may be missing.
+pub fn exit_code(problems: usize, lightly: Lightly) -> ExitCode {
+    match (problems, lightly) {
+        (0, Lightly::Complete) => ExitCode::SUCCESS,
+        (0, Lightly::Incomplete) => ExitCode::from(INCOMPLETE),
+        _ => ExitCode::from(1),
+    }
 }
 
 /// Errors, then what was not understood.
@@ -78,6 +130,7 @@ fn text(found: &Survey, files: &Tree, colours: Colours) -> String {
     if stacks > 0 {
         let broken: BTreeSet<&StackName> = found.broken.keys().collect();
         out.push_str(&tree::drawn(&found.graph, &broken, colours));
+        out.push_str(&circular(&found.graph, colours));
         out.push('\n');
     }
     let problems = problems(found, colours);
@@ -95,6 +148,7 @@ fn text(found: &Survey, files: &Tree, colours: Colours) -> String {
         .graph
         .edges()
         .iter()
+        .chain(found.graph.circular())
         .map(|edge| (&edge.upstream, &edge.downstream))
         .collect();
     let mut line = format!(
@@ -109,6 +163,22 @@ fn text(found: &Survey, files: &Tree, colours: Colours) -> String {
         }
     }
     let _ = writeln!(out, "{}", colours.paint(Look::Bold, &line));
+    out
+}
+
+/// What stands in no tree: `circle  app needs network  subnets  remote state, app/main.tf:5`.
+fn circular(graph: &Graph, colours: Colours) -> String {
+    let mut out = String::new();
+    for edge in graph.circular() {
+        let pair = format!("{} needs {}", edge.downstream, edge.upstream);
+        let words = [pair, passes(&[edge], 5), reason(&edge.because)];
+        let words: Vec<String> = words
+            .iter()
+            .filter(|word| !word.is_empty())
+            .map(|word| plain(word))
+            .collect();
+        let _ = writeln!(out, "{} {}", colours.paint(Look::Red, "circle"), words.join("  "));
+    }
     out
 }
 
@@ -187,6 +257,16 @@ fn dot(graph: &Graph) -> String {
             );
         }
     }
+    for edge in graph.circular() {
+        let _ = writeln!(
+            out,
+            "  {} -> {} [label={}, tooltip={}, color=red];",
+            quoted(edge.upstream.as_str()),
+            quoted(edge.downstream.as_str()),
+            quoted("circle"),
+            quoted(&reason(&edge.because))
+        );
+    }
     out.push_str("}\n");
     out
 }
@@ -226,6 +306,13 @@ fn drawing(graph: &Graph) -> String {
             });
         }
     }
+    for edge in graph.circular() {
+        arrows.push(Arrow {
+            upstream: places[&edge.upstream],
+            downstream: places[&edge.downstream],
+            label: "circle".to_owned(),
+        });
+    }
     mermaid::flowchart(&nodes, &arrows)
 }
 
@@ -237,7 +324,7 @@ pub fn shown_dir(stack: &Stack) -> &str {
     }
 }
 
-fn json(found: &Survey) -> Value {
+fn json(found: &Survey, lightly: Lightly) -> Value {
     let all: BTreeSet<StackName> = found.graph.stacks().keys().cloned().collect();
     let waves = found.graph.waves(&all);
     let stack = |name: &StackName| {
@@ -249,17 +336,25 @@ fn json(found: &Survey) -> Value {
             "tool": stack.tool.word(),
             "wave": waves.get(name),
             "needs": found.graph.upstreams(name),
-            "state": shown_state(&stack.state),
+            "state": stack.state.shown(),
             "defined_at": stack.defined_at,
             "errors": found.broken.get(name).map(Vec::as_slice).unwrap_or_default(),
         }))
     };
     let stacks: Vec<Value> = found.graph.in_order().into_iter().filter_map(stack).collect();
-    let edges: Vec<Value> = found.graph.edges().iter().map(edge).collect();
-    json!({ "stacks": stacks, "edges": edges, "errors": found.errors, "notes": found.notices })
+    let ordered = found.graph.edges().iter().map(|one| edge(one, false));
+    let circular = found.graph.circular().iter().map(|one| edge(one, true));
+    let edges: Vec<Value> = ordered.chain(circular).collect();
+    json!({
+        "stacks": stacks,
+        "edges": edges,
+        "errors": found.errors,
+        "notes": found.notices,
+        "incomplete": lightly == Lightly::Incomplete,
+    })
 }
 
-fn edge(edge: &Edge) -> Value {
+fn edge(edge: &Edge, in_circle: bool) -> Value {
     let Edge {
         downstream,
         upstream,
@@ -278,5 +373,6 @@ fn edge(edge: &Edge) -> Value {
         "at": because.place(),
         "outputs": outputs,
         "reads": reads,
+        "in_circle": in_circle,
     })
 }

@@ -15,7 +15,9 @@ pub mod environment;
 pub mod settings;
 pub mod telemetry;
 pub mod terminal;
+pub mod temporary;
 pub mod checkout;
+pub mod units;
 pub mod keys;
 pub mod server;
 pub mod serve;
@@ -40,7 +42,7 @@ struct Arguments {
 
 const EXIT_CODES: &str = "Exit codes: 0 it went well; 1 it found something (a failed test, a denied plan, a broken file, \
     a server that does not answer); 2 the arguments or settings are wrong, or standard output cannot be written: one line \
-    says how.";
+    says how; 3 it is told, and something may be missing: terragrunt could not be asked.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -115,9 +117,9 @@ async fn run(command: Command, environment: &Environment) -> ExitCode {
         Command::Serve(args) => serve::run(args, environment, own).await,
         Command::Doctor(args) => doctor::run(args, environment, own).await,
         Command::Health(args) => health::run(args, environment).await,
-        Command::Graph(args) => graph::run(args, environment).await,
-        Command::Affected(args) => affected::run(args, environment).await,
-        Command::Config(args) => config::run(args, environment).await,
+        Command::Graph(args) => graph::run(args, environment, &own).await,
+        Command::Affected(args) => affected::run(args, environment, &own).await,
+        Command::Config(args) => config::run(args, environment, &own).await,
         Command::Policy(args) => policy::run(args, &own, now()).await,
         Command::Demo(args) => demo::run(args, environment, own).await,
         Command::Manifest(args) => manifest::print(&args),

@@ -15,7 +15,8 @@ pub async fn remove(path: &Path) -> Result<(), GitError> {
     blocking("remove files that are no longer needed", move || remove_now(&path)).await
 }
 
-pub(in crate::git) fn remove_now(path: &Path) -> io::Result<()> {
+/// As [`remove`], on this thread.
+pub fn remove_now(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let name: &OsStr = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     match Folder::open(parent.unwrap_or(Path::new("."))) {

@@ -81,6 +81,22 @@ pub fn flowchart(nodes: &[Node<'_>], arrows: &[Arrow]) -> String {
     out
 }
 
+/// What GitHub's Mermaid draws at most: `maxEdges` and `maxTextSize` of its configuration
+/// (<https://mermaid.js.org/config/schema-docs/config.html>), which GitHub leaves as they are.
+const MOST_ARROWS: usize = 500;
+const MOST_TEXT: usize = 50_000;
+
+/// Why GitHub shows an error in place of this drawing; nothing, if it draws it.
+pub fn too_large(drawing: &str) -> Option<String> {
+    let arrows = drawing.lines().filter(|line| line.contains("-->")).count();
+    let size = drawing.chars().count();
+    (arrows > MOST_ARROWS || size > MOST_TEXT).then(|| {
+        format!(
+            "GitHub draws at most {MOST_ARROWS} edges and {MOST_TEXT} characters of Mermaid; these are {arrows} and {size}"
+        )
+    })
+}
+
 /// Text within the quotes of a node. All but letters, digits and a few marks becomes a numbered entity: Mermaid looks for
 /// its directives (`%%{…}%%`), its comments and its own statements in the text as a whole, also within quotes.
 fn label(text: &str) -> String {

@@ -214,8 +214,8 @@ fn discovered(kept: &Kept, input: &Input<'_>) -> Discovered {
     });
 
     let selected: BTreeSet<&StackName> = effect.selected.keys().collect();
-    let states_at_base = states_at_base(&base, &merged, &matching, &selected);
-    let owners = owners(&base, &merged, &selected);
+    let states_at_base = states_at_base(base, &merged, &matching, &selected);
+    let owners = owners(base, &merged, &selected);
     let mut errors = at_merged.faults(&[Half::Gate, Half::Description, Half::Both]);
     let (untold, not_planned) = terragrunt::generated::untold(input);
     errors.extend(untold);

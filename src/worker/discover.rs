@@ -17,10 +17,10 @@ use crate::git::fetch::Want;
 use crate::git::merge::Merged;
 use crate::source;
 use crate::source::kept::Kept;
-use crate::source::terragrunt::generated;
+use crate::source::terragrunt::{generated, read_lightly};
 use crate::tool::site::LocalState;
 use crate::worker::repository::Repository;
-use crate::worker::units::Told;
+use crate::worker::units::{Asking, Told};
 use crate::worker::{Worker, target, trees, units};
 
 pub async fn discover(worker: &Worker, pull: PullId, run: RunId, attempt: Attempt) -> anyhow::Result<Event> {
@@ -79,7 +79,7 @@ async fn look(worker: &Worker, repository: &Repository, at: &At<'_>) -> Result<D
         head: at.head,
         base_ref: at.base_ref,
     };
-    let asking = Asking {
+    let asking = Asking::Run {
         worker,
         repository,
         run: at.run,
@@ -105,22 +105,17 @@ pub struct Sides<'a> {
     pub base_ref: &'a str,
 }
 
-/// Who asks terragrunt, and in whose folder; without it units are read lightly.
-pub struct Asking<'a> {
-    pub worker: &'a Worker,
-    pub repository: &'a Repository,
-    pub run: RunId,
-}
-
 /// What the pull request does to the stacks, and the merged tree that says so.
 pub struct Compared {
     pub discovered: layout::Discovered,
     pub tree: TreeSha,
     /// Of base, where it is another than the commit's.
     pub base_tree: Option<TreeSha>,
+    /// Why less is known of the units of a tree than terragrunt knows.
+    pub lightly: Option<Located>,
 }
 
-/// Merges, reads both trees and compares them; `Err` within: what its author has to do before anything can be told.
+/// Merges, reads both trees and compares them; without `asking` units are read lightly. `Err` within: what its author has to do before anything can be told.
 pub async fn compare(
     mirror: &Mirror,
     repo: RepoId,
@@ -163,14 +158,9 @@ pub async fn compare(
             new: change.new,
         })
         .collect();
-    if let Some(Asking {
-        worker,
-        repository,
-        run,
-    }) = asking
-    {
-        let at_base = units::of(worker, repository, run, &base_tree, &base_files).await?;
-        let at_merged = units::of(worker, repository, run, &tree, &merged_files).await?;
+    if let Some(asking) = &asking {
+        let at_base = units::of(asking, mirror, &base_tree, &base_files).await?;
+        let at_merged = units::of(asking, mirror, &tree, &merged_files).await?;
         let with = |told: &Option<Told>, tree: &TreeSha| told.as_ref().map_or(tree.clone(), |told| told.tree.clone());
         let generated = (with(&at_base, &base_tree), with(&at_merged, &tree));
         if generated != (base_tree.clone(), tree.clone()) {
@@ -181,6 +171,7 @@ pub async fn compare(
         merged_files.units = at_merged.map(|told| told.units);
         changes.extend(generated::changes(&base_files, &merged_files));
     }
+    let lightly = read_lightly(&base_files).or_else(|| read_lightly(&merged_files));
     // Parsing thousands of files is work for a thread of its own.
     let parsed = tokio::task::spawn_blocking(move || {
         let input = source::Input {
@@ -198,6 +189,7 @@ pub async fn compare(
         discovered,
         tree,
         base_tree: (base_tree != of_base).then_some(base_tree),
+        lightly,
     }))
 }
 
@@ -210,6 +202,7 @@ fn found(worker: &Worker, compared: Compared, base: CommitSha) -> Discovered {
         discovered,
         tree,
         base_tree,
+        lightly: _,
     } = compared;
     let layout::Discovered {
         rules,

@@ -7,9 +7,10 @@ use crate::domain::run::{Found, Run, StackRun};
 use crate::git::error::GitError;
 use crate::git::fetch::Want;
 use crate::worker::Worker;
-use crate::worker::discover::{Asking, Sides, compare};
+use crate::worker::discover::{Sides, compare};
 use crate::worker::plan::PlanError;
 use crate::worker::repository::Repository;
+use crate::worker::units::Asking;
 
 /// How the base branch is beside the one that a plan was made on.
 pub enum Moved {
@@ -91,7 +92,7 @@ pub async fn again(
         head: &run.head,
         base_ref: &run.base_ref,
     };
-    let asking = Asking {
+    let asking = Asking::Run {
         worker,
         repository,
         run: run.id,

@@ -1,23 +1,37 @@
 //! Owns what terragrunt says of a tree: asked once per tree and program, on a private copy.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::domain::ids::{RepoId, RepoPath, RunId, TreeSha};
 use crate::domain::located::Located;
 use crate::domain::unit::Units;
+use crate::git::Mirror;
 use crate::git::error::GitError;
 use crate::git::made::MadeLimits;
 use crate::git::stack_tree::StackTree;
 use crate::source::Tree;
 use crate::source::terragrunt::generated::{StackFiles, of_tree};
 use crate::source::terragrunt::is_unit_file;
+use crate::tool::site::Site;
 use crate::tool::terragrunt::ask::{Bounds, Place, ask};
 use crate::tool::terragrunt::generate::generate;
 use crate::worker::generated::Generated;
 use crate::worker::repository::Repository;
 use crate::worker::{Worker, place};
+
+/// Who asks terragrunt, and in which folder.
+pub enum Asking<'a> {
+    /// A run of the server: the answer is kept for others.
+    Run {
+        worker: &'a Worker,
+        repository: &'a Repository,
+        run: RunId,
+    },
+    /// Somebody once, in an empty folder that is theirs.
+    Once { site: &'a Site, dir: &'a Path },
+}
 
 /// Answers by repository, tree and program. It says the same of the same tree, whoever asks: it has no credentials.
 #[derive(Default)]
@@ -50,34 +64,47 @@ pub struct Told {
 }
 
 /// The units of one tree. `None`: it has none, or terragrunt is not installed.
-pub async fn of(
-    worker: &Worker,
-    repository: &Repository,
-    run: RunId,
-    id: &TreeSha,
-    tree: &Tree,
-) -> Result<Option<Told>, GitError> {
-    let Some(mark) = worker.site().tools.terragrunt_mark() else {
-        return Ok(None);
-    };
+pub async fn of(asking: &Asking<'_>, mirror: &Mirror, id: &TreeSha, tree: &Tree) -> Result<Option<Told>, GitError> {
     let stack_files = of_tree(tree);
     if stack_files.generating.is_empty() && !tree.entries.keys().any(is_unit_file) {
         return Ok(None);
     }
-    let key = (repository.id, id.clone(), mark);
+    let asked = |site, dir| Question { site, mirror, dir, id };
+    match *asking {
+        Asking::Run {
+            worker,
+            repository,
+            run,
+        } => {
+            let dir = place::run_dir(worker, run).join(format!("units-{id}"));
+            let question = asked(worker.site(), &dir);
+            kept(worker, repository, &question, tree, &stack_files).await
+        }
+        Asking::Once { site, dir } => {
+            let dir = dir.join(format!("units-{id}"));
+            asked(site, &dir).told(tree, &stack_files).await
+        }
+    }
+}
+
+async fn kept(
+    worker: &Worker,
+    repository: &Repository,
+    question: &Question<'_>,
+    tree: &Tree,
+    stack_files: &StackFiles,
+) -> Result<Option<Told>, GitError> {
+    let Some(mark) = worker.site().tools.terragrunt_mark() else {
+        return Ok(None);
+    };
+    let key = (repository.id, question.id.clone(), mark);
     if let Some(units) = worker.inner.units.known(&key) {
-        let tree = id.clone();
+        let tree = question.id.clone();
         return Ok(Some(Told { units, tree }));
     }
-    let asking = Asking {
-        worker,
-        repository,
-        dir: place::run_dir(worker, run).join(format!("units-{id}")),
-        id,
-    };
-    let told = asking.told(tree, &stack_files).await;
+    let told = question.told(tree, stack_files).await;
     // Nothing of it is needed again; what is left is swept with the run.
-    let _ = StackTree::new(&asking.dir, &asking.dir, std::iter::empty::<&RepoPath>())
+    let _ = StackTree::new(question.dir, question.dir, std::iter::empty::<&RepoPath>())
         .remove()
         .await;
     let told = told?;
@@ -92,19 +119,19 @@ pub async fn of(
     Ok(told)
 }
 
-struct Asking<'a> {
-    worker: &'a Worker,
-    repository: &'a Repository,
-    /// A folder of its own.
-    dir: PathBuf,
+/// What is asked about, and in a folder of its own.
+struct Question<'a> {
+    site: &'a Site,
+    mirror: &'a Mirror,
+    dir: &'a Path,
     id: &'a TreeSha,
 }
 
-impl Asking<'_> {
+impl Question<'_> {
     async fn told(&self, tree: &Tree, stack_files: &StackFiles) -> Result<Option<Told>, GitError> {
         let StackFiles { generating, templates } = stack_files;
-        let site = self.worker.site();
-        let checkout = self.repository.mirror.checkout(&self.dir, self.id).await?;
+        let (site, mirror) = (self.site, self.mirror);
+        let checkout = mirror.checkout(self.dir, self.id).await?;
         let place = Place {
             tree: self.dir.join("tree"),
             scratch: self.dir.join("scratch"),
@@ -119,7 +146,6 @@ impl Asking<'_> {
             let made = copy.made(&MadeLimits::default()).await?;
             generated = Generated::of(tree, generating, made, untold, &place.tree);
         }
-        let mirror = &self.repository.mirror;
         let with = mirror
             .with_files(self.id, &generated.files, &self.dir.join("objects"))
             .await?;

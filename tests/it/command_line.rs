@@ -224,6 +224,58 @@ fn the_commands_say_what_they_say() {
     assert!(titles.len() >= 30, "{} cases", titles.len());
 }
 
+/// What only the program knows: a source that a function makes, and a file that an included function reads.
+#[test]
+fn terragrunt_is_asked_where_it_is_installed() {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let installed = std::env::split_paths(&path).any(|dir| dir.join("terragrunt").is_file());
+    if !installed {
+        let required = std::env::var("LOCKKEEPER_TEST_REQUIRE").unwrap_or_default();
+        assert!(
+            !required.split(',').any(|name| name == "terragrunt"),
+            "terragrunt is required"
+        );
+        eprintln!("not proven here: terragrunt is not on the PATH");
+        return;
+    }
+    let unit = "include \"root\" {\n  path = find_in_parent_folders(\"root.hcl\")\n}\n\
+                terraform {\n  source = \"${get_repo_root()}/modules/${basename(get_terragrunt_dir())}\"\n}\n";
+    let text = format!(
+        "-- root.hcl --\nremote_state {{\n  backend = \"s3\"\n  config = {{\n    bucket = \"b\"\n    key = \
+         \"${{path_relative_to_include()}}/x\"\n    region = \"r\"\n  }}\n}}\n-- live/app/terragrunt.hcl --\n{unit}\
+         -- modules/app/main.tf --\nterraform {{\n  backend \"s3\" {{}}\n}}\n-- head: modules/app/x.tf --\nlocals {{}}\n"
+    );
+    let repository = Repository::of("", &text);
+    let run = |arguments: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lockkeeper"));
+        command.args(arguments.split(' ')).current_dir(repository.path());
+        // What this machine can confine is another test's matter.
+        command.env("LOCKKEEPER_CONFINE", "auto").stdin(Stdio::null());
+        let output = command.output().expect("started");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{arguments}: {output:?}");
+        (
+            serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON"),
+            said,
+        )
+    };
+    let (graph, said) = run("graph --format json");
+    assert_eq!(graph["incomplete"], false, "{said}");
+    assert_eq!(
+        graph["stacks"][0]["state"], "s3:bucket=b,key=live/app/x:default",
+        "{graph:#}"
+    );
+    let (affected, said) = run("affected --base main --format json");
+    assert_eq!(affected["incomplete"], false, "{said}");
+    assert_eq!(affected["stacks"][0]["stack"], "live/app", "{affected:#}");
+    assert_eq!(affected["stacks"][0]["terragrunt"], true);
+    let (matrix, _) = run("affected --base main --format matrix");
+    assert_eq!(matrix["include"][0]["incomplete"], false);
+    // Without it the same change is nobody's.
+    let light = lockkeeper(&repository.path(), &["affected", "--base", "main", "--no-terragrunt"]);
+    assert_eq!(light.status.code(), Some(3), "{light:?}");
+}
+
 #[test]
 fn an_answer_that_cannot_be_written_is_no_success() {
     let text = "-- stack app --\n-- head: app/b.tf --\nlocals { b = 1 }\n";
@@ -308,7 +360,7 @@ fn a_comparison_leaves_the_clone_as_it_is() {
     let said = String::from_utf8(output.stdout).expect("text");
     assert_eq!(
         said,
-        "{\"include\":[{\"stack\":\"app\",\"dir\":\"app\",\"workspace\":\"default\",\"wave\":1}]}\n"
+        "{\"include\":[{\"stack\":\"app\",\"dir\":\"app\",\"workspace\":\"default\",\"var_files\":[],\"backend_files\":[],\"tool\":\"terraform\",\"terragrunt\":false,\"wave\":1,\"removed\":false,\"incomplete\":false}]}\n"
     );
     assert_eq!(listing(), before);
     assert!(!repository.path().join("ran").exists());
@@ -406,7 +458,7 @@ fn what_show_writes_is_a_file_that_says_the_same() {
                 workspace: prod\n    watch: ['../*.json', '!*.md']\n    labels: { 'a b': \"x: #1\" }\n    depends_on: \
                 [{ stack: net/a, outputs: { ids: ids } }]\n-- app/main.tf --\nterraform {\n  backend \"s3\" {\n    bucket = \"b\"\n    \
                 key = \"k\"\n  }\n}\nvariable \"ids\" {}\n-- net/a/main.tf --\nterraform {\n  backend \"local\" {}\n}\noutput \"ids\" {\n  \
-                value = 1\n}\n-- examples/x/main.tf --\nprovider \"aws\" {}\n";
+                value = 1\n}\n-- examples/x/main.tf --\nprovider \"aws\" {}\n-- tags.json --\n-- app/README.md --\n";
     let repository = Repository::of("", text);
     let run = |arguments: &[&str]| {
         let output = lockkeeper(&repository.path(), arguments);

@@ -9,10 +9,12 @@ use serde_json::Value;
 
 use crate::cli::checkout::{At, Checkout};
 use crate::cli::environment::Environment;
+use crate::cli::graph::{Lightly, Seen};
 use crate::cli::terminal::{counted, plain};
+use crate::cli::units::{Asked, Asker};
 use crate::cli::{graph, print, say, terminal, wrong};
+use crate::process::OwnBinary;
 use crate::source::config::schema::SCHEMA;
-use crate::source::survey::{Survey, survey};
 
 pub mod origin;
 pub mod yaml;
@@ -29,27 +31,40 @@ pub struct ConfigArgs {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Find the stacks of a working directory and say what is wrong. Exit code 0: nothing; 1: something; 2: the
-    /// arguments are wrong.
+    /// Find the stacks of a working directory and say what is wrong.
+    ///
+    /// Files that git ignores are left out. Exit code 0: nothing; 1: something; 2: the arguments are wrong; 3: nothing,
+    /// and stacks and edges may be missing, since terragrunt could not be asked.
     Check {
-        /// The root of the repository. Files that git ignores are left out.
-        #[arg(value_name = "DIR", default_value = ".")]
-        dir: PathBuf,
-        /// As JSON.
-        #[arg(long)]
+        /// The same as --dir; without either it is the current directory
+        #[arg(value_name = "DIR", conflicts_with = "root")]
+        dir: Option<PathBuf>,
+        /// The root of the repository
+        #[arg(id = "root", long = "dir", value_name = "DIR")]
+        root: Option<PathBuf>,
+        /// For people, for programs
+        #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
+        format: CheckFormat,
+        /// The same as --format json
+        #[arg(long, conflicts_with = "format")]
         json: bool,
+        #[command(flatten)]
+        asked: Asked,
     },
     /// Show everything that holds: what was found, what is written and the defaults, each with where it comes from.
     ///
     /// As YAML it is a complete lockkeeper.yaml that says the same.
     ///
-    /// Exit code 0: it is shown; 1: there are errors in the repository, which are listed; 2: the arguments are wrong.
+    /// Exit code 0: it is shown; 1: there are errors in the repository, which are listed; 2: the arguments are wrong; 3:
+    /// it is shown, and stacks and edges may be missing, since terragrunt could not be asked.
     Show {
         #[command(flatten)]
         at: At,
         /// For people, for programs
         #[arg(long, value_enum, default_value_t = Format::Yaml)]
         format: Format,
+        #[command(flatten)]
+        asked: Asked,
     },
     /// Print the JSON Schema of lockkeeper.yaml, for editors. Exit code 0.
     Schema,
@@ -61,46 +76,70 @@ enum Format {
     Json,
 }
 
-pub async fn run(args: ConfigArgs, environment: &Environment) -> ExitCode {
-    let (checkout, write): (_, fn(&Survey) -> String) = match args.command {
-        ConfigCommand::Check { dir, json: false } => (Checkout::at(&dir), as_text),
-        ConfigCommand::Check { dir, json: true } => (Checkout::at(&dir), as_json),
-        ConfigCommand::Show { at, format } => {
-            let write = match format {
-                Format::Yaml => show::as_yaml,
-                Format::Json => show::as_json,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CheckFormat {
+    Text,
+    Json,
+}
+
+pub async fn run(args: ConfigArgs, environment: &Environment, own: &OwnBinary) -> ExitCode {
+    let (checkout, write, asked): (_, fn(&Seen) -> String, _) = match args.command {
+        ConfigCommand::Check {
+            dir,
+            root,
+            format,
+            json,
+            asked,
+        } => {
+            let write = match (format, json) {
+                (CheckFormat::Text, false) => as_text,
+                (CheckFormat::Json, _) | (_, true) => as_json,
             };
-            let said_beside = move |found: &Survey| eprint!("{}", graph::problems(found, terminal::Colours::Off));
-            return shown(at.checkout(), environment, write, said_beside).await;
+            let dir = dir.or(root).unwrap_or_else(|| ".".into());
+            (Checkout::at(&dir), write, asked)
+        }
+        ConfigCommand::Show { at, format, asked } => {
+            let write: fn(&Seen) -> String = match format {
+                Format::Yaml => |seen| show::as_yaml(&seen.found),
+                Format::Json => |seen| show::as_json(&seen.found),
+            };
+            let said_beside = |seen: &Seen| eprint!("{}", graph::problems(&seen.found, terminal::Colours::Off));
+            let asker = Asker {
+                asked: &asked,
+                environment,
+                own,
+            };
+            return shown(at.checkout(), &asker, write, said_beside).await;
         }
         ConfigCommand::Schema => {
             say(SCHEMA.trim_end());
             return ExitCode::SUCCESS;
         }
     };
-    shown(checkout, environment, write, |_| ()).await
+    let asker = Asker {
+        asked: &asked,
+        environment,
+        own,
+    };
+    shown(checkout, &asker, write, |_| ()).await
 }
 
 async fn shown(
     checkout: anyhow::Result<Checkout>,
-    environment: &Environment,
-    write: fn(&Survey) -> String,
-    beside: impl Fn(&Survey),
+    asker: &Asker<'_>,
+    write: fn(&Seen) -> String,
+    beside: impl Fn(&Seen),
 ) -> ExitCode {
-    let files = match checkout {
-        Ok(checkout) => checkout.files(environment).await,
-        Err(error) => Err(error),
-    };
-    let found = match files {
-        Ok(files) => survey(&files),
+    let seen = match graph::seen(checkout, asker).await {
+        Ok(seen) => seen,
         Err(error) => return wrong(format_args!("could not {error:#}")),
     };
-    beside(&found);
-    print(&write(&found));
-    ExitCode::from(u8::from(!found.problems().is_empty()))
+    beside(&seen);
+    print(&write(&seen));
+    graph::exit_code(seen.found.problems().len(), seen.lightly)
 }
 
-fn as_text(found: &Survey) -> String {
+fn as_text(Seen { files, found, .. }: &Seen) -> String {
     let mut out = String::new();
     let problems = found.problems();
     for problem in &problems {
@@ -125,11 +164,14 @@ fn as_text(found: &Survey) -> String {
         let _ = writeln!(out, "{}", plain(&line));
     }
     let (stacks, errors) = (found.graph.stacks().len(), problems.len());
+    if stacks == 0 {
+        let _ = writeln!(out, "{}", graph::no_stacks(files));
+    }
     let _ = writeln!(out, "{}, {}", counted(stacks, "stack"), counted(errors, "error"));
     out
 }
 
-fn as_json(found: &Survey) -> String {
+fn as_json(Seen { found, lightly, .. }: &Seen) -> String {
     let stack = |name| {
         let stack = found.graph.stack(name)?;
         Some(serde_json::json!({
@@ -141,13 +183,19 @@ fn as_json(found: &Survey) -> String {
         }))
     };
     let stacks: Vec<Value> = found.graph.in_order().into_iter().filter_map(stack).collect();
-    let report = serde_json::json!({ "stacks": stacks, "errors": found.problems(), "notices": found.notices });
+    let report = serde_json::json!({
+        "stacks": stacks,
+        "errors": found.problems(),
+        "notices": found.notices,
+        "incomplete": *lightly == Lightly::Incomplete,
+    });
     format!("{report:#}\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::survey::survey;
 
     async fn said(files: &[(&str, &str)]) -> String {
         let dir = tempfile::tempdir().expect("a folder");
@@ -158,7 +206,12 @@ mod tests {
         }
         let checkout = Checkout::at(dir.path()).expect("a directory");
         let files = checkout.files(&Environment::default()).await.expect("a tree");
-        as_text(&survey(&files))
+        let found = survey(&files);
+        as_text(&Seen {
+            files,
+            found,
+            lightly: Lightly::Complete,
+        })
     }
 
     const STACK: &str = "terraform {\n  backend \"local\" {}\n}\n";
@@ -183,6 +236,7 @@ mod tests {
     async fn a_wrong_key_is_named_once_with_its_place() {
         let said = said(&[("lockkeeper.yaml", "version: 1\napply: { requires: [approved] }\n")]).await;
         assert!(said.starts_with("error: lockkeeper.yaml:2:"), "{said}");
-        assert!(said.ends_with("0 stacks, 1 error\n"), "{said}");
+        let end = "no stacks: there is no file for terraform or tofu here\n0 stacks, 1 error\n";
+        assert!(said.ends_with(end), "{said}");
     }
 }

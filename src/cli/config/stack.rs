@@ -9,7 +9,7 @@ use crate::cli::config::part::{Part, leaf};
 use crate::cli::graph::{by_upstream, shown_dir};
 use crate::domain::graph::{Because, Edge, Reads};
 use crate::domain::ids::{RepoPath, StackName};
-use crate::domain::layout::{Stack, StateAt, Tool};
+use crate::domain::layout::{Stack, Tool};
 use crate::source::config::{Declared, Description};
 use crate::source::survey::Survey;
 
@@ -94,7 +94,7 @@ pub fn stack(found: &Survey, written: &Written, stack: &Stack) -> Part {
     if unit.is_some() {
         keys.push(("run_by", Part::Told(json!("terragrunt"))));
     }
-    keys.push(("state", Part::Told(json!(shown_state(state)))));
+    keys.push(("state", Part::Told(json!(state.shown()))));
     Part::Keys(keys)
 }
 
@@ -132,17 +132,6 @@ fn dependency(upstream: &StackName, edges: &[&Edge]) -> Part {
     Part::Keys(keys)
 }
 
-/// Where a stack's state is, in a line.
-pub fn shown_state(state: &StateAt) -> String {
-    match state {
-        StateAt::Key(key) => key.to_string(),
-        StateAt::Local { file, .. } => format!("local file {file}"),
-        StateAt::Absolute { file, .. } => format!("local file {file}"),
-        StateAt::Cloud { workspace, .. } => format!("HCP Terraform, workspace {workspace}"),
-        StateAt::Unknown(why) => format!("not known: {why}"),
-    }
-}
-
 /// Where the values of one stack come from.
 struct Origins<'a> {
     written: &'a Written,
@@ -175,7 +164,8 @@ impl Origins<'_> {
 }
 
 /// A file as an entry of that directory would name it.
-fn relative(dir: &RepoPath, file: &RepoPath) -> String {
+/// A file's path from a directory.
+pub fn relative(dir: &RepoPath, file: &RepoPath) -> String {
     let parts = |path: &RepoPath| -> Vec<String> {
         let parts = path.as_str().split('/').filter(|part| !part.is_empty());
         parts.map(str::to_owned).collect()

@@ -275,7 +275,7 @@ impl Reading<'_> {
         let notice = Located::at(place(file, line), problem);
         self.unit
             .notices
-            .push(notice.hint("have this server's operator install terragrunt, or write it as plain text"));
+            .push(notice.hint("this needs terragrunt where it is read: install it there, or write it as plain text"));
     }
 }
 

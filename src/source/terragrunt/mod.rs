@@ -1,6 +1,8 @@
 //! Owns terragrunt trees: which directories are units, and the stacks and edges they become.
 
 use crate::domain::ids::RepoPath;
+use crate::domain::located::Located;
+use crate::source::Tree;
 
 pub mod scan;
 pub mod light;
@@ -31,4 +33,18 @@ pub fn is_cache(path: &RepoPath) -> bool {
     path.as_str()
         .split('/')
         .any(|part| matches!(part, ".terraform" | ".terragrunt-cache"))
+}
+
+/// Why what is known of a tree's units is less than the program knows; nothing, if there are none.
+pub fn read_lightly(tree: &Tree) -> Option<Located> {
+    if !tree.entries.keys().any(is_unit_file) {
+        return None;
+    }
+    match &tree.units {
+        None => Some(Located::nowhere(
+            "terragrunt was not asked: its units are read as plain text, and stacks and edges may be missing",
+        )),
+        // An answer that failed as a whole.
+        Some(units) => units.notices.first().cloned(),
+    }
 }
