@@ -12,7 +12,10 @@ use crate::domain::verdict::Verdict;
 
 pub mod change;
 pub mod compare;
+pub mod refine;
 pub mod value;
+#[cfg(test)]
+mod tests;
 
 /// How many managed resource instances would be …; a replacement counts as one add and one destroy, as the tool counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -102,4 +105,15 @@ impl Difference {
             lines: vec!["this is its first plan: nobody has reviewed it yet".to_owned()],
         }
     }
+}
+
+/// What something that was unknown when it was reviewed has become.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Became {
+    /// A resource's address, or `output.NAME`.
+    pub subject: String,
+    /// `None`: the whole of it.
+    pub attribute: Option<String>,
+    /// For people, as `Value::shown` says it: never a hidden value.
+    pub value: String,
 }

@@ -336,10 +336,10 @@ async fn compared(
         return Ok(Compared::First);
     };
     Ok(match compare(&beside.typed, typed, between) {
-        Comparison::Equal if worse => Compared::Differs(crate::domain::plan::Difference {
+        Comparison::Equal | Comparison::Refines(_) if worse => Compared::Differs(crate::domain::plan::Difference {
             lines: vec!["a policy denies the real plan and did not deny the reviewed one".to_owned()],
         }),
-        Comparison::Equal => Compared::Same,
+        Comparison::Equal | Comparison::Refines(_) => Compared::Same,
         Comparison::Differs(difference) => Compared::Differs(difference),
     })
 }

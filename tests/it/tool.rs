@@ -904,7 +904,7 @@ async fn an_apply_is_found_again_after_it_ended_and_what_failed_is_planned_as_th
                     "{difference:?}"
                 );
             }
-            Comparison::Equal => panic!("it is tainted"),
+            Comparison::Equal | Comparison::Refines(_) => panic!("it is tainted"),
         }
     }
 }

@@ -78,6 +78,10 @@ pub struct Plan {
     pub outputs: BTreeMap<String, OutputChange>,
     /// Managed instances that stay as they are: after a failed apply they tell what it had done.
     pub unchanged: BTreeSet<String>,
+    /// Attributes of a provisional plan that rest on a fallback: nobody has reviewed them. By subject (an address or
+    /// `output.NAME`) the paths, as `Delta::path` has them; an empty path: the whole of it.
+    #[serde(default)]
+    pub unreviewed: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// What a resource change does, without what may differ between two plans of the same thing.
@@ -92,31 +96,21 @@ pub(crate) struct Effect<'a> {
     pub deltas: Vec<Delta<'a>>,
 }
 
-static NOTHING: Value = Value::Map(BTreeMap::new());
+/// What an object that is not there yet was.
+pub(crate) static NOTHING: Value = Value::Map(BTreeMap::new());
 
 impl ResourceChange {
     /// A created object is bound by all its attributes, an updated one by those that change, with what they were;
     /// a destroyed one by its identity alone: its other attributes may move in the real world and do not matter.
     pub(crate) fn effect(&self) -> Effect<'_> {
-        let identity = || match self.before.attribute("id") {
-            Value::Null => deltas(&self.before, &NOTHING),
-            id => vec![Delta {
-                path: "id".to_owned(),
-                before: id,
-                after: &Value::Null,
-            }],
-        };
         let deltas = match self.action {
             Action::Keep => Vec::new(),
             Action::Create => deltas(&NOTHING, &self.after),
             Action::Update => deltas(&self.before, &self.after),
-            Action::Delete | Action::Forget => identity(),
+            Action::Delete | Action::Forget => self.identity(),
             Action::Replace | Action::ReplaceCreateFirst | Action::ReplaceForget => {
                 let mut both = deltas(&NOTHING, &self.after);
-                both.extend(identity().into_iter().map(|delta| Delta {
-                    path: format!("{} of the old one", delta.path),
-                    ..delta
-                }));
+                both.extend(self.identity());
                 both
             }
         };
@@ -128,6 +122,29 @@ impl ResourceChange {
             replace_paths: &self.replace_paths,
             importing: self.importing.as_ref(),
             deltas,
+        }
+    }
+
+    /// What tells the object that goes from any other; empty where none goes.
+    pub(crate) fn identity<'a>(&'a self) -> Vec<Delta<'a>> {
+        let identity = || match self.before.attribute("id") {
+            Value::Null => deltas(&self.before, &NOTHING),
+            id => vec![Delta {
+                path: "id".to_owned(),
+                before: id,
+                after: &Value::Null,
+            }],
+        };
+        match self.action {
+            Action::Keep | Action::Create | Action::Update => Vec::new(),
+            Action::Delete | Action::Forget => identity(),
+            Action::Replace | Action::ReplaceCreateFirst | Action::ReplaceForget => {
+                let of_the_old_one = |delta: Delta<'a>| Delta {
+                    path: format!("{} of the old one", delta.path),
+                    ..delta
+                };
+                identity().into_iter().map(of_the_old_one).collect()
+            }
         }
     }
 }
@@ -163,7 +180,12 @@ impl Plan {
     /// The same for two plans of the same thing, also where the plan files differ.
     pub fn content(&self) -> ContentDigest {
         let effects: Vec<Effect<'_>> = self.resources.iter().map(ResourceChange::effect).collect();
-        let canonical = serde_json::to_vec(&(effects, &self.outputs)).expect("maps with text keys are JSON");
+        // What nobody has reviewed is part of what was shown; a final plan has none of it.
+        let canonical = match self.unreviewed.is_empty() {
+            true => serde_json::to_vec(&(effects, &self.outputs)),
+            false => serde_json::to_vec(&(effects, &self.outputs, &self.unreviewed)),
+        };
+        let canonical = canonical.expect("maps with text keys are JSON");
         let digest = hex::encode(Sha256::digest(&canonical));
         ContentDigest::parse(&digest).expect("SHA-256 in hexadecimal")
     }

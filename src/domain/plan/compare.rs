@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::plan::Difference;
-use crate::domain::plan::change::{Action, Effect, OutputChange, Plan, ResourceChange};
+use crate::domain::plan::change::{Action, NOTHING, OutputChange, Plan, ResourceChange};
+use crate::domain::plan::refine::{
+    Sides, Strength, differed_in_unknowns, may_become, may_come_to_nothing, places, same_or_fewer_reasons, strength,
+};
 use crate::domain::plan::value::{Delta, Value};
+use crate::domain::plan::{Became, Difference};
 
 /// What happened between the two plans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +24,9 @@ pub enum Between {
 pub enum Comparison {
     /// The same changes (or what a failed apply left of them): goes on under the same ticket.
     Equal,
+    /// The same, but for what was unknown when it was reviewed: goes on under the same ticket. The first 50 of those
+    /// and what they became.
+    Refines(Vec<Became>),
     Differs(Difference),
 }
 
@@ -49,44 +55,75 @@ impl std::fmt::Display for Entry {
     }
 }
 
-/// What differs so far: the first 50 in words, and how many more.
+/// What was found so far: the first 50 differences in words and how many more, and what unknowns became.
 #[derive(Default)]
 struct Found {
     entries: Vec<Entry>,
     more: u32,
+    /// How often something differed, told or not.
+    differed: usize,
+    became: Vec<Became>,
+    /// Whether anything is not exactly what was reviewed.
+    refined: bool,
 }
 
-/// The most entries a difference holds.
+/// The most entries a difference holds, and the most unknowns whose end is told.
 const MOST: usize = 50;
 
-/// Whether what would really happen is what was reviewed. A refinement (a value that was unknown when reviewed and
-/// is known now) is still a difference here.
+/// The longest name of a subject or an attribute, in characters.
+const NAME: usize = 500;
+
+/// Whether what would really happen is what was reviewed, where that was known. A real plan that changes nothing
+/// always is. What rested on a fallback was not reviewed, and neither was an instance that the reviewed plan did not
+/// have. Over plans of the same state of the world this is an order: reflexive for final plans, and transitive.
 pub fn compare(reviewed: &Plan, real: &Plan, between: Between) -> Comparison {
     let mut found = Found::default();
+    if !real.is_empty() {
+        unreviewed(reviewed, real, &mut found);
+    }
     resources(reviewed, real, between, &mut found);
     outputs(reviewed, real, between, &mut found);
     let mut lines: Vec<String> = found.entries.iter().map(Entry::to_string).collect();
     if found.more > 0 {
         lines.push(format!("and {} more", found.more));
     }
-    match lines.is_empty() {
-        true => Comparison::Equal,
-        false => Comparison::Differs(Difference { lines }),
+    match (lines.is_empty(), found.refined) {
+        (true, false) => Comparison::Equal,
+        (false, _) if !real.is_empty() => Comparison::Differs(Difference { lines }),
+        (true, true) | (false, _) => Comparison::Refines(found.became),
     }
 }
 
 impl Found {
     fn push(&mut self, subject: &str, attribute: Option<String>, reviewed: impl Into<String>, real: impl Into<String>) {
+        self.differed += 1;
+        let subject: String = subject.chars().take(NAME).collect();
+        let attribute: Option<String> = attribute.map(|name| name.chars().take(NAME).collect());
+        let is_told = |entry: &Entry| entry.subject == subject && entry.attribute == attribute;
+        if self.entries.iter().any(is_told) {
+            return;
+        }
         if self.entries.len() == MOST {
             self.more = self.more.saturating_add(1);
             return;
         }
         self.entries.push(Entry {
-            subject: subject.chars().take(500).collect(),
-            attribute: attribute.map(|name| name.chars().take(500).collect()),
+            subject,
+            attribute,
             reviewed: reviewed.into(),
             real: real.into(),
         });
+    }
+
+    fn became(&mut self, subject: &str, attribute: Option<&str>, value: impl Into<String>) {
+        self.refined = true;
+        if self.became.len() < MOST {
+            self.became.push(Became {
+                subject: subject.chars().take(NAME).collect(),
+                attribute: attribute.map(|name| name.chars().take(NAME).collect()),
+                value: value.into(),
+            });
+        }
     }
 }
 
@@ -99,6 +136,41 @@ fn by_key(plan: &Plan) -> BTreeMap<Key<'_>, &ResourceChange> {
         .collect()
 }
 
+/// A stand-in was planned with, because the value itself was not known where the tool insists on one.
+fn unreviewed(reviewed: &Plan, real: &Plan, found: &mut Found) {
+    let (old, new) = (by_key(reviewed), by_key(real));
+    for (subject, paths) in &reviewed.unreviewed {
+        let key = (subject.as_str(), None);
+        let output = subject.strip_prefix("output.");
+        for path in paths {
+            // What is counted and not told need not be looked up.
+            if found.entries.len() == MOST {
+                found.more = found.more.saturating_add(1);
+                continue;
+            }
+            let at = |change: Option<&&ResourceChange>, plan: &Plan| -> Option<String> {
+                match (change, output.and_then(|name| plan.outputs.get(name))) {
+                    (Some(change), _) if path.is_empty() => Some(planned(change)),
+                    (Some(change), _) => {
+                        let deltas = change.effect().deltas;
+                        let delta = deltas.iter().find(|delta| delta.path == *path);
+                        delta.map(|delta| delta.after.shown())
+                    }
+                    (None, Some(output)) => Some(output.after.shown()),
+                    (None, None) => None,
+                }
+            };
+            let stood = at(old.get(&key), reviewed).map_or_else(
+                || "with a stand-in for a value that was not known".to_owned(),
+                |value| format!("{value} (with a stand-in for a value that was not known)"),
+            );
+            let really = at(new.get(&key), real).unwrap_or_else(|| "no change".to_owned());
+            let attribute = (!path.is_empty()).then(|| path.clone());
+            found.push(subject, attribute, stood, really);
+        }
+    }
+}
+
 fn resources(reviewed: &Plan, real: &Plan, between: Between, found: &mut Found) {
     let (old, new) = (by_key(reviewed), by_key(real));
     let keys: BTreeSet<Key<'_>> = old.keys().chain(new.keys()).copied().collect();
@@ -106,6 +178,7 @@ fn resources(reviewed: &Plan, real: &Plan, between: Between, found: &mut Found) 
         match (old.get(&key), new.get(&key)) {
             (Some(old), Some(new)) => changed(old, new, found),
             (Some(old), None) if is_done(old, real, between) => {}
+            (Some(old), None) if may_come_to_nothing(old) => found.became(&old.address, None, "no change"),
             (Some(old), None) => found.push(&subject(key), None, planned(old), "no change"),
             (None, Some(new)) => found.push(&subject(key), None, "no change", planned(new)),
             (None, None) => {}
@@ -157,16 +230,71 @@ fn changed(reviewed: &ResourceChange, real: &ResourceChange, found: &mut Found) 
         return;
     }
     let address = &real.address;
-    if (old.action, old.previous_address, old.importing) != (new.action, new.previous_address, new.importing) {
+    let differed = found.differed;
+    let may = match strength(reviewed.action, real.action) {
+        Strength::Same => true,
+        Strength::Weaker => differed_in_unknowns(reviewed),
+        Strength::Another => false,
+    };
+    if !may || (old.previous_address, old.importing) != (new.previous_address, new.importing) {
         found.push(address, None, planned(reviewed), planned(real));
         return;
     }
-    if old.replace_paths != new.replace_paths {
-        let named = |effect: &Effect<'_>| effect.replace_paths.iter().cloned().collect::<Vec<_>>().join(", ");
-        let words = |names: String| Value::Text(format!("because of {names}")).shown();
-        found.push(address, None, words(named(&old)), words(named(&new)));
+    if reviewed.action != real.action {
+        found.became(
+            address,
+            None,
+            format!("{}, not {}", real.action.participle(), reviewed.action.participle()),
+        );
+    } else if !same_or_fewer_reasons(reviewed, real) {
+        let because = |change: &ResourceChange| {
+            let names: Vec<&str> = change.replace_paths.iter().map(String::as_str).collect();
+            Value::Text(format!("because of {}", names.join(", "))).shown()
+        };
+        found.push(address, None, because(reviewed), because(real));
     }
-    attributes(address, &old.deltas, &new.deltas, found);
+    let (before, after) = sides(reviewed, real);
+    let at = places(before, after);
+    for (path, reviewed, real) in at.differ {
+        let (reviewed, real) = shown(changing(reviewed).as_ref(), changing(real).as_ref());
+        found.push(address, Some(path), reviewed, real);
+    }
+    for (path, value) in at.became {
+        found.became(address, Some(&path), value.shown());
+    }
+    if reviewed.action == real.action {
+        attributes(address, &reviewed.identity(), &real.identity(), found);
+    }
+    // They are not equal: where nothing was unknown, there is no way but to differ.
+    if found.differed == differed && !reviewed.after.has_unknown() {
+        found.push(
+            address,
+            None,
+            planned(reviewed),
+            format!("{}, in another way", planned(real)),
+        );
+    }
+    found.refined = true;
+}
+
+/// What is compared place by place: all of an object that is made, and of one that is changed what changes.
+fn sides<'a>(reviewed: &'a ResourceChange, real: &'a ResourceChange) -> (Sides<'a>, Sides<'a>) {
+    let of = |change: &'a ResourceChange| match real.action {
+        Action::Update | Action::Keep => Sides {
+            before: &change.before,
+            after: &change.after,
+        },
+        Action::Create | Action::Replace | Action::ReplaceCreateFirst | Action::ReplaceForget => Sides {
+            before: &NOTHING,
+            after: &change.after,
+        },
+        Action::Delete | Action::Forget => Sides::staying(&NOTHING),
+    };
+    (of(reviewed), of(real))
+}
+
+fn changing(sides: Sides<'_>) -> Option<(Value, Value)> {
+    (!sides.stays()).then(|| (sides.before.clone(), sides.after.clone()))
 }
 
 fn attributes(subject: &str, old: &[Delta<'_>], new: &[Delta<'_>], found: &mut Found) {
@@ -206,6 +334,14 @@ fn outputs(reviewed: &Plan, real: &Plan, between: Between, found: &mut Found) {
         match (reviewed.outputs.get(name), real.outputs.get(name)) {
             (old, new) if old == new => {}
             (Some(_), None) if between == Between::FailedApply => {}
+            (Some(old), None) if old.after.has_unknown() && may_become(&old.after, &old.before) => {
+                found.became(&subject, None, old.before.shown());
+            }
+            (Some(old), Some(new))
+                if old.after.has_unknown() && old.before == new.before && may_become(&old.after, &new.after) =>
+            {
+                found.became(&subject, None, new.after.shown());
+            }
             (old, new) => {
                 let pair = |change: Option<&OutputChange>| change.map(|c| (c.before.clone(), c.after.clone()));
                 let (reviewed, real) = shown(pair(old).as_ref(), pair(new).as_ref());
@@ -289,7 +425,7 @@ mod tests {
 
     fn lines(reviewed: &Plan, real: &Plan, between: Between) -> Vec<String> {
         match compare(reviewed, real, between) {
-            Comparison::Equal => Vec::new(),
+            Comparison::Equal | Comparison::Refines(_) => Vec::new(),
             Comparison::Differs(difference) => difference.lines,
         }
     }
@@ -311,13 +447,8 @@ mod tests {
             ),
             (
                 create(Value::text("x")),
-                None,
-                "a.new: reviewed: would be created; really: no change",
-            ),
-            (
-                create(Value::Unknown),
-                Some(create(Value::text("x"))),
-                "a.new: input: reviewed (known after apply), really \"x\"",
+                Some(create(Value::Unknown)),
+                "a.new: input: reviewed \"x\", really (known after apply)",
             ),
             (hidden("aa"), Some(hidden("aa")), ""),
             (
@@ -400,7 +531,8 @@ mod tests {
             compare(&with("a", "b"), &Plan::default(), Between::FailedApply),
             Comparison::Equal
         );
-        assert!(!lines(&with("a", "b"), &Plan::default(), Between::Nothing).is_empty());
+        let elsewhere = plan(vec![create(Value::text("x"))]);
+        assert!(!lines(&with("a", "b"), &elsewhere, Between::Nothing).is_empty());
     }
 
     #[test]

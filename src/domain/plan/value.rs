@@ -35,6 +35,16 @@ impl Value {
         *self == Value::Unknown
     }
 
+    /// Whether any part of it is known only after the apply.
+    pub fn has_unknown(&self) -> bool {
+        match self {
+            Value::Unknown => true,
+            Value::List(items) => items.iter().any(Value::has_unknown),
+            Value::Map(attributes) => attributes.values().any(Value::has_unknown),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::Hidden(_) => false,
+        }
+    }
+
     /// An attribute of an object; null where there is none, as the tool does not tell these apart.
     pub fn attribute(&self, name: &str) -> &Value {
         match self {
