@@ -158,6 +158,11 @@ fn nasty() -> impl Strategy<Value = String> {
     name.prop_map(|text| text.chars().take(60).collect())
 }
 
+/// The model makes a directory of it too.
+fn can_be_a_name(text: &String) -> bool {
+    StackName::parse(text).is_ok() && RepoPath::parse(&format!("infra/{text}")).is_ok()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -170,7 +175,7 @@ proptest! {
         // What cannot be a name is refused when the files are read.
         let names: Vec<String> = names.into_iter().enumerate().map(|(at, text)| format!("{at}{text}")).collect();
         let names: Vec<&'static str> =
-            names.into_iter().filter(|text| StackName::parse(text).is_ok()).map(|text| &*text.leak()).collect();
+            names.into_iter().filter(can_be_a_name).map(|text| &*text.leak()).collect();
         if names.len() < 2 {
             return Ok(());
         }
