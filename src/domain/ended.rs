@@ -49,7 +49,11 @@ pub enum Stage {
     Planned,
     /// Planned once more after these are applied, whose values of today it read.
     PlannedAgainAfter(BTreeSet<StackName>),
+    /// Planned with what these are to put out; the real plan is made after they are applied.
+    RealPlanAfter(BTreeSet<StackName>),
     Deferred(StackName),
+    /// Not planned, because nothing that it takes from these changes.
+    Pruned(BTreeSet<StackName>),
     Queued,
     WaitsFor(StackName),
     Replanning,

@@ -9,7 +9,7 @@ use crate::domain::ids::{Attempt, CommitSha, ContentDigest, Fence, LockKey, RunI
 use crate::domain::layout::Stack;
 use crate::domain::located::Located;
 use crate::domain::owner::Owner;
-use crate::domain::plan::{Difference, PlanSummary};
+use crate::domain::plan::{Became, Difference, FinalPlan, PlanSummary};
 use crate::domain::refusal::Refusal;
 use crate::domain::rules::Rules;
 
@@ -119,6 +119,12 @@ pub struct StackRun {
     /// Whether the base has moved in what it reads since its last plan: that one is not applied.
     #[serde(default)]
     pub outdated: bool,
+    /// What became of the unknowns of the reviewed plan, where the real one refines it.
+    #[serde(default)]
+    pub became: Vec<Became>,
+    /// For each direct upstream in the run the plan it had when the last plan of this one was begun.
+    #[serde(default)]
+    pub given: BTreeMap<StackName, Attempt>,
     /// The newest attempt given out.
     pub attempt: Attempt,
     pub state: StackState,
@@ -139,6 +145,9 @@ pub enum StackState {
     Planned(PlanSummary),
     /// Cannot be planned before the named upstream is applied.
     Deferred(StackName),
+    /// Not planned, because nothing that it takes from these changes: it has nothing to do. None: whatever it comes
+    /// after changes nothing at all.
+    Pruned(BTreeSet<StackName>),
     /// Authorised; waits for an upstream of its ticket.
     Queued(TicketId),
     /// An upstream was applied since the plan was made, or an apply of it was tried: the real plan.
@@ -147,10 +156,10 @@ pub enum StackState {
         attempt: Attempt,
         made_against: BTreeMap<LockKey, Fence>,
     },
-    /// The real plan is what was reviewed; its warrant is next.
+    /// The real plan is what was reviewed, or refines it; its warrant is next.
     Confirmed {
         ticket: TicketId,
-        plan: PlanSummary,
+        plan: FinalPlan,
     },
     /// The real plan is not what was reviewed: asks again.
     Differs {
@@ -163,14 +172,14 @@ pub enum StackState {
         ticket: TicketId,
         attempt: Attempt,
         fence: Fence,
-        plan: PlanSummary,
+        plan: FinalPlan,
     },
     /// Nobody knows what the tool did; a late word of the same attempt still ends it.
     Lost {
         ticket: TicketId,
         attempt: Attempt,
         fence: Fence,
-        plan: PlanSummary,
+        plan: FinalPlan,
     },
     Applied(TicketId),
     Failed {
@@ -230,6 +239,12 @@ pub enum StackEvent {
         upstream: StackName,
         keys: BTreeSet<LockKey>,
     },
+    /// It need not be planned: nothing that it takes from these upstreams, whose plans are there and not applied,
+    /// changes.
+    Pruned {
+        upstreams: BTreeSet<StackName>,
+        keys: BTreeSet<LockKey>,
+    },
     /// The tool was stopped from outside before it could answer (the server ended): plan again.
     Interrupted,
     Applied,
@@ -249,6 +264,8 @@ pub enum Compared {
     /// There was nothing to compare it with.
     First,
     Same,
+    /// The same but for what was unknown when it was reviewed, and this is what it became.
+    Refines(Vec<Became>),
     Differs(Difference),
 }
 
@@ -276,6 +293,7 @@ impl StackState {
                     failure: failure.clone(),
                 }),
                 E::Deferred { upstream, keys: _ } => Move::To(S::Deferred(upstream.clone())),
+                E::Pruned { upstreams, keys: _ } => Move::To(S::Pruned(upstreams.clone())),
                 E::Interrupted | E::NotStarted(_) => Move::To(S::Waiting),
                 E::Applied | E::ApplyFailed(_) | E::ApplyLost | E::Outdated => Move::Illegal,
             },
@@ -284,34 +302,7 @@ impl StackState {
             } if *now == attempt => {
                 let ticket = *ticket;
                 match event {
-                    // A plan that changes nothing needs nobody's leave: there is nothing to apply.
-                    E::Planned { plan, compared: _ } if plan.counts.is_empty() => Move::To(S::Confirmed {
-                        ticket,
-                        plan: plan.clone(),
-                    }),
-                    E::Planned {
-                        plan,
-                        compared: Compared::Same,
-                    } => Move::To(S::Confirmed {
-                        ticket,
-                        plan: plan.clone(),
-                    }),
-                    E::Planned {
-                        plan,
-                        compared: Compared::Differs(difference),
-                    } => Move::To(S::Differs {
-                        ticket,
-                        plan: plan.clone(),
-                        difference: difference.clone(),
-                    }),
-                    E::Planned {
-                        plan,
-                        compared: Compared::First,
-                    } => Move::To(S::Differs {
-                        ticket,
-                        plan: plan.clone(),
-                        difference: Difference::first_plan(),
-                    }),
+                    E::Planned { plan, compared } => compared_under(ticket, plan, compared),
                     E::PlanFailed(failure) => Move::To(S::Failed {
                         phase: Phase::Replan,
                         failure: failure.clone(),
@@ -321,7 +312,8 @@ impl StackState {
                         failure: Failure::saying(format!("{upstream} still does not have an output this stack needs")),
                     }),
                     E::Interrupted | E::NotStarted(_) => Move::To(S::Queued(ticket)),
-                    E::Applied | E::ApplyFailed(_) | E::ApplyLost | E::Outdated => Move::Illegal,
+                    // Under a ticket the real plan is made, whatever it may come to.
+                    E::Pruned { .. } | E::Applied | E::ApplyFailed(_) | E::ApplyLost | E::Outdated => Move::Illegal,
                 }
             }
             S::Applying {
@@ -346,7 +338,9 @@ impl StackState {
                     phase: Phase::Apply,
                     failure: Failure::saying(why.clone()),
                 }),
-                E::Planned { .. } | E::PlanFailed(_) | E::Deferred { .. } | E::Interrupted => Move::Illegal,
+                E::Planned { .. } | E::PlanFailed(_) | E::Deferred { .. } | E::Pruned { .. } | E::Interrupted => {
+                    Move::Illegal
+                }
             },
             S::Lost {
                 ticket, attempt: now, ..
@@ -360,6 +354,7 @@ impl StackState {
                 E::Planned { .. }
                 | E::PlanFailed(_)
                 | E::Deferred { .. }
+                | E::Pruned { .. }
                 | E::Interrupted
                 | E::Outdated
                 | E::NotStarted(_) => Move::Illegal,
@@ -372,6 +367,7 @@ impl StackState {
             | S::Held
             | S::Planned(_)
             | S::Deferred(_)
+            | S::Pruned(_)
             | S::Queued(_)
             | S::Confirmed { .. }
             | S::Differs { .. }
@@ -394,6 +390,7 @@ impl StackState {
             | StackState::Held
             | StackState::Planned(_)
             | StackState::Deferred(_)
+            | StackState::Pruned(_)
             | StackState::Queued(_)
             | StackState::Confirmed { .. }
             | StackState::Differs { .. }
@@ -438,12 +435,32 @@ impl StackState {
             | StackState::Planning { .. }
             | StackState::Planned(_)
             | StackState::Deferred(_)
+            | StackState::Pruned(_)
             | StackState::Failed { .. }
             | StackState::Skipped(_)
             | StackState::Superseded
             | StackState::Cancelled => None,
         }
     }
+}
+
+/// What the real plan of a stack that goes on under a ticket does to it. A provisional one is no answer.
+fn compared_under(ticket: TicketId, plan: &PlanSummary, compared: &Compared) -> Move {
+    let Ok(real) = FinalPlan::try_from(plan.clone()) else {
+        return Move::Illegal;
+    };
+    let differs = |difference: Difference| StackState::Differs {
+        ticket,
+        plan: plan.clone(),
+        difference,
+    };
+    Move::To(match compared {
+        // A plan that changes nothing needs nobody's leave: there is nothing to apply.
+        _ if plan.counts.is_empty() => StackState::Confirmed { ticket, plan: real },
+        Compared::Same | Compared::Refines(_) => StackState::Confirmed { ticket, plan: real },
+        Compared::Differs(difference) => differs(difference.clone()),
+        Compared::First => differs(Difference::first_plan()),
+    })
 }
 
 impl StackRun {
@@ -477,6 +494,11 @@ impl StackRun {
     /// What a ticket would bind this stack to; none for a stack that was never planned.
     pub fn reviewed_content(&self) -> Option<&ContentDigest> {
         self.reviewed.as_ref().map(|plan| &plan.content)
+    }
+
+    /// Which of its attempts made the plan that people were shown last.
+    pub fn reviewed_attempt(&self) -> Option<Attempt> {
+        self.reviewed.as_ref().map(|plan| plan.attempt)
     }
 
     /// Gives out the next attempt.

@@ -12,6 +12,7 @@ use crate::domain::ids::{
     CommitSha, ContentDigest, Fence, LockKey, Login, PlanDigest, PullId, PullNumber, RunId, StackName, StackRunId,
     TicketId, Timestamp,
 };
+use crate::domain::plan::FinalPlan;
 use crate::domain::pull::PullNow;
 use crate::domain::refusal::Refusal;
 use crate::domain::run::{Aim, Run};
@@ -55,7 +56,7 @@ pub struct Shown {
     /// When a comment on GitHub that shows it was confirmed: before that nobody has seen it.
     #[serde(default)]
     pub at: Option<Timestamp>,
-    /// `None`: it was shown that there is no plan yet (deferred).
+    /// `None`: it was shown that there is no plan (deferred, or not planned because its inputs do not change).
     pub content: Option<ContentDigest>,
 }
 
@@ -177,7 +178,7 @@ pub struct TicketParts {
     pub command: CommandId,
     pub head: CommitSha,
     pub run: RunId,
-    /// The reviewed plan of each stack; none for a deferred one.
+    /// The reviewed plan of each stack, final or provisional; none where there was none (deferred, or pruned).
     pub stacks: BTreeMap<StackName, Option<ContentDigest>>,
     pub at: Timestamp,
 }
@@ -252,7 +253,7 @@ impl Ticket {
     }
 }
 
-/// Leave to apply one stack with one final plan under one fencing number.
+/// Leave to apply one stack with one final plan under one fencing number. A provisional plan cannot give one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warrant {
     ticket: TicketId,
@@ -263,21 +264,16 @@ pub struct Warrant {
 
 impl Warrant {
     /// Only `engine::approval` may call this (tests/it/tidy.rs).
-    pub fn issue(ticket: TicketId, stack: StackRunId, plan: PlanDigest, fence: Fence) -> Self {
-        Warrant {
-            ticket,
-            stack,
-            plan,
-            fence,
-        }
+    pub fn issue(ticket: TicketId, stack: StackRunId, plan: &FinalPlan, fence: Fence) -> Self {
+        Warrant::restore(ticket, stack, plan, fence)
     }
 
     /// Only `store` may call this (tests/it/tidy.rs).
-    pub fn restore(ticket: TicketId, stack: StackRunId, plan: PlanDigest, fence: Fence) -> Self {
+    pub fn restore(ticket: TicketId, stack: StackRunId, plan: &FinalPlan, fence: Fence) -> Self {
         Warrant {
             ticket,
             stack,
-            plan,
+            plan: plan.file().clone(),
             fence,
         }
     }

@@ -97,6 +97,7 @@ fn learned(step: &mut Step, id: RunId, name: &StackName, attempt: Attempt, event
         return;
     };
     let before = stack.state.clone();
+    let event = &as_begun(&step.state.locks, &before, event);
     match before.on(attempt, event) {
         Move::To(state) => stack.state = state,
         Move::Stale => {
@@ -112,17 +113,14 @@ fn learned(step: &mut Step, id: RunId, name: &StackName, attempt: Attempt, event
         }
     }
     match event {
-        StackEvent::Planned { plan, compared } => {
-            let plan = PlanSummary {
-                made_against: made_against(&step.state.locks, &before, plan),
-                ..plan.clone()
-            };
-            stack.state = with_plan(&stack.state, &plan);
-            planned(step, id, name, plan, compared);
-        }
+        StackEvent::Planned { plan, compared } => planned(step, id, name, plan, compared),
         StackEvent::Deferred { upstream, keys } => {
             keys_are(step, id, name, keys);
             deferred(step, id, name, upstream, before.made_against());
+        }
+        StackEvent::Pruned { upstreams, keys } => {
+            keys_are(step, id, name, keys);
+            pruned(step, id, name, upstreams, &before);
         }
         StackEvent::Applied | StackEvent::ApplyFailed(_) | StackEvent::NotStarted(_) | StackEvent::Outdated => {
             apply_ended(step, id, name, &before, event, mint);
@@ -153,6 +151,20 @@ fn without_its_job(state: &StackState) -> StackState {
             plan,
         },
         other => other,
+    }
+}
+
+/// What a job learned, with the fences that were known when it was begun.
+fn as_begun(locks: &BTreeMap<LockKey, Lock>, before: &StackState, event: &StackEvent) -> StackEvent {
+    match event {
+        StackEvent::Planned { plan, compared } => StackEvent::Planned {
+            plan: PlanSummary {
+                made_against: made_against(locks, before, plan),
+                ..plan.clone()
+            },
+            compared: compared.clone(),
+        },
+        other => other.clone(),
     }
 }
 
@@ -198,6 +210,37 @@ fn deferred(
         };
         return;
     }
+    stack.reviewed = None;
+    show(step, name, None);
+}
+
+/// Nobody was shown a plan: what a real one changes later is new to them.
+fn pruned(
+    step: &mut Step,
+    id: RunId,
+    name: &StackName,
+    upstreams: &BTreeSet<StackName>,
+    began: &StackState,
+) {
+    let Some(run) = step.state.runs.get_mut(&id) else {
+        return;
+    };
+    let applied = |state: &StackState| matches!(state, StackState::Applied(_));
+    let was_applied = upstreams
+        .iter()
+        .any(|upstream| run.stacks.get(upstream).is_some_and(|run| applied(&run.state)));
+    let Some(stack) = run.stacks.get_mut(name) else { return };
+    let saw_it = began.made_against() == Some(&plan::fences(&step.state.locks, stack));
+    if was_applied && saw_it {
+        // After that apply there is no plan to compare with, and to look once more would never end.
+        step.remarks
+            .push(format!("{name} was found to need no plan after an apply it rests on"));
+        stack.state = without_its_job(began);
+        return;
+    }
+    stack.reviewed = None;
+    stack.became.clear();
+    stack.tried = false;
     show(step, name, None);
 }
 
@@ -215,25 +258,6 @@ fn published(step: &mut Step, shows: &BTreeMap<StackName, Option<ContentDigest>>
         if let Some(newest) = newest.filter(|newest| newest.content == *content) {
             newest.at.get_or_insert(at);
         }
-    }
-}
-
-/// The same state around the plan as it is to be kept.
-fn with_plan(state: &StackState, plan: &PlanSummary) -> StackState {
-    let plan = plan.clone();
-    match state.clone() {
-        StackState::Planned(_) => StackState::Planned(plan),
-        StackState::Confirmed { ticket, plan: _ } => StackState::Confirmed { ticket, plan },
-        StackState::Differs {
-            ticket,
-            plan: _,
-            difference,
-        } => StackState::Differs {
-            ticket,
-            plan,
-            difference,
-        },
-        other => other,
     }
 }
 
@@ -255,18 +279,24 @@ fn keys_are(step: &mut Step, id: RunId, name: &StackName, keys: &BTreeSet<LockKe
     }
 }
 
-fn planned(step: &mut Step, id: RunId, name: &StackName, plan: PlanSummary, compared: &Compared) {
+fn planned(step: &mut Step, id: RunId, name: &StackName, plan: &PlanSummary, compared: &Compared) {
     keys_are(step, id, name, &plan.keys);
     let Some(stack) = step.state.runs.get_mut(&id).and_then(|run| run.stacks.get_mut(name)) else {
         return;
     };
     stack.outdated = false;
-    // A real plan that is what was reviewed needs no second look: people were shown the reviewed one.
-    if *compared == Compared::Same {
-        return;
+    stack.became.clear();
+    match compared {
+        // A real plan that is what was reviewed needs no second look: people were shown the reviewed one.
+        Compared::Same => return,
+        Compared::Refines(became) => {
+            stack.became.clone_from(became);
+            return;
+        }
+        Compared::First | Compared::Differs(_) => {}
     }
     let content = plan.content.clone();
-    stack.reviewed = Some(plan);
+    stack.reviewed = Some(plan.clone());
     stack.tried = false;
     show(step, name, Some(content));
 }
@@ -316,6 +346,8 @@ pub fn end_quietly(run: &mut Run, to: &StackState) {
     for stack in run.stacks.values_mut() {
         match &stack.state {
             StackState::Applying { .. } | StackState::Lost { .. } => {}
+            // There was nothing to begin.
+            StackState::Pruned(_) => {}
             StackState::Applied(_)
             | StackState::Failed { .. }
             | StackState::Skipped(_)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::domain::ids::{LockKey, PullId, RunId, StackName, StackRunId, TicketId, Timestamp};
 use crate::domain::job::Work;
-use crate::domain::plan::PlanSummary;
+use crate::domain::plan::{FinalPlan, NotFinal, PlanSummary};
 use crate::domain::pull::PullNow;
 use crate::domain::run::{Failure, Phase, Run, StackRun, StackState};
 use crate::domain::state::{Lock, State, Ticket};
@@ -44,10 +44,10 @@ enum Next {
     /// It may not go on under this ticket: its reviewed plan stands again.
     PutBack,
     Replan(TicketId),
-    Confirm(TicketId, PlanSummary),
+    Confirm(TicketId, FinalPlan),
     /// The real plan changes nothing: there is nothing to do.
     Done(TicketId),
-    Warrant(TicketId, PlanSummary),
+    Warrant(TicketId, FinalPlan),
     /// Somebody else applies an upstream right now.
     LookAgain,
     /// And does so for too long.
@@ -75,13 +75,15 @@ fn next(state: &State, run: &Run, stack: &StackRun, now: Timestamp) -> Option<Ne
             Turn::Now if is_still_read(run, stack) => None,
             Turn::Now => queued(state, stack, *ticket, now),
             Turn::Later => None,
-            Turn::Never(next) => Some(*next),
+            Turn::Skip(upstream) => Some(Next::Skip(upstream)),
+            Turn::PutBack => Some(Next::PutBack),
         },
         StackState::Waiting
         | StackState::Held
         | StackState::Planning { .. }
         | StackState::Planned(_)
         | StackState::Deferred(_)
+        | StackState::Pruned(_)
         | StackState::Replanning { .. }
         | StackState::Differs { .. }
         | StackState::Applying { .. }
@@ -101,7 +103,10 @@ fn is_draft(state: &State) -> bool {
 enum Turn {
     Now,
     Later,
-    Never(Box<Next>),
+    /// An upstream did not end well.
+    Skip(StackName),
+    /// An upstream is not of this apply any more.
+    PutBack,
 }
 
 /// Whether everything it comes after is applied, or had nothing to apply.
@@ -110,7 +115,7 @@ fn turn(run: &Run, stack: &StackRun) -> Turn {
     for (name, upstream) in left::upstreams(run, stack) {
         match &upstream.state {
             StackState::Failed { .. } | StackState::Skipped(_) | StackState::Lost { .. } => {
-                return Turn::Never(Box::new(Next::Skip(name.clone())));
+                return Turn::Skip(name.clone());
             }
             StackState::Queued(_)
             | StackState::Replanning { .. }
@@ -118,18 +123,16 @@ fn turn(run: &Run, stack: &StackRun) -> Turn {
             | StackState::Differs { .. }
             | StackState::Applying { .. } => turn = Turn::Later,
             // Somebody took it out of this apply (`/plan`, `/unlock`): whoever comes after it may not overtake it.
-            _ if left::has_something_to_apply(run, upstream) => turn = Turn::Never(Box::new(Next::PutBack)),
+            _ if left::comes_along(run, upstream) => return Turn::PutBack,
             StackState::Applied(_)
             | StackState::Planned(_)
             | StackState::Waiting
             | StackState::Held
             | StackState::Planning { .. }
             | StackState::Deferred(_)
+            | StackState::Pruned(_)
             | StackState::Superseded
             | StackState::Cancelled => {}
-        }
-        if let Turn::Never(_) = turn {
-            return turn;
         }
     }
     turn
@@ -147,6 +150,7 @@ fn is_still_read(run: &Run, stack: &StackRun) -> bool {
         | StackState::Planning { .. }
         | StackState::Planned(_)
         | StackState::Deferred(_)
+        | StackState::Pruned(_)
         | StackState::Differs { .. }
         | StackState::Lost { .. }
         | StackState::Applied(_)
@@ -163,22 +167,23 @@ fn queued(state: &State, stack: &StackRun, ticket: TicketId, now: Timestamp) -> 
     if let Some(key) = under_way(state, stack) {
         return Some(wait(state, ticket, key, now));
     }
-    match &stack.reviewed {
-        Some(reviewed)
-            if !stack.tried
-                && !stack.outdated
-                && knows_its_upstreams(stack)
-                && is_fresh(state, stack, reviewed)
-                && is_judged(state, reviewed) =>
-        {
-            Some(Next::Confirm(ticket, reviewed.clone()))
-        }
-        Some(_) | None => Some(Next::Replan(ticket)),
-    }
+    let stands = |reviewed: &PlanSummary| {
+        !stack.tried
+            && !stack.outdated
+            && knows_its_upstreams(stack)
+            && is_fresh(state, stack, reviewed)
+            && is_judged(state, reviewed)
+    };
+    let as_it_is = stack.reviewed.clone().filter(stands);
+    // A provisional one is never applied: the real one comes now.
+    Some(match as_it_is.map(FinalPlan::try_from) {
+        Some(Ok(plan)) => Next::Confirm(ticket, plan),
+        Some(Err(NotFinal)) | None => Next::Replan(ticket),
+    })
 }
 
 /// Somebody may have applied an upstream while this was planned for real.
-fn confirmed(state: &State, stack: &StackRun, ticket: TicketId, plan: &PlanSummary, now: Timestamp) -> Option<Next> {
+fn confirmed(state: &State, stack: &StackRun, ticket: TicketId, plan: &FinalPlan, now: Timestamp) -> Option<Next> {
     Some(if let Some(key) = under_way(state, stack) {
         wait(state, ticket, key, now)
     } else if !is_fresh(state, stack, plan) || !is_judged(state, plan) {
@@ -258,7 +263,7 @@ fn go(step: &mut Step, id: RunId, name: &StackName, next: Next, mint: Mint) -> b
 }
 
 /// Writes the intent and its job together, before the tool starts.
-fn warrant(step: &mut Step, at: StackRunId, ticket: TicketId, plan: PlanSummary, mint: Mint) -> bool {
+fn warrant(step: &mut Step, at: StackRunId, ticket: TicketId, plan: FinalPlan, mint: Mint) -> bool {
     let state = &mut step.state;
     let held = state.tickets.get(&ticket);
     let Some(stack) = state

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::domain::command::Selector;
 use crate::domain::event::CommandId;
 use crate::domain::ids::{Fence, LockKey, Login, PullId, StackName, StackRunId, TicketId, Timestamp};
-use crate::domain::plan::PlanSummary;
+use crate::domain::plan::FinalPlan;
 use crate::domain::pull::{PullNow, PullState};
 use crate::domain::refusal::Refusal;
 use crate::domain::rules::Rules;
@@ -169,13 +169,14 @@ fn rules(answers: &Answers) -> Result<&Rules, Refusal> {
     }
 }
 
-/// Leave to apply one stack: the plan is what the ticket speaks of or was found to be the same, and the lock is ours.
+/// Leave to apply one stack: the plan is what the ticket speaks of or was found to be the same or to refine it, and
+/// the lock is ours.
 pub fn warrant(
     held: Option<&Ticket>,
     ticket: TicketId,
     at: &StackRunId,
     stack: &StackRun,
-    plan: &PlanSummary,
+    plan: &FinalPlan,
     locks: &BTreeMap<LockKey, Lock>,
     pull: PullId,
 ) -> Result<Warrant, Refusal> {
@@ -218,5 +219,5 @@ pub fn warrant(
             again,
         ));
     }
-    Ok(Warrant::issue(ticket, at.clone(), plan.digest.clone(), fence.next()))
+    Ok(Warrant::issue(ticket, at.clone(), plan, fence.next()))
 }

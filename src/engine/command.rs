@@ -266,6 +266,7 @@ fn is_planned_again(run: &Run, name: &StackName, stack: &StackRun, selected: &Se
         | StackState::Planning { .. }
         | StackState::Planned(_)
         | StackState::Deferred(_)
+        | StackState::Pruned(_)
         | StackState::Queued(_)
         | StackState::Replanning { .. }
         | StackState::Confirmed { .. }
@@ -371,6 +372,7 @@ fn void(stack: &mut StackRun) {
         | StackState::Planning { .. }
         | StackState::Planned(_)
         | StackState::Deferred(_)
+        | StackState::Pruned(_)
         | StackState::Applying { .. }
         | StackState::Applied(_)
         | StackState::Failed { .. }

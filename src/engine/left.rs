@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::domain::graph::Edge;
 use crate::domain::ids::StackName;
 use crate::domain::plan::PlanSummary;
 use crate::domain::refusal::Refusal;
@@ -11,7 +12,7 @@ use crate::engine::selection::Selected;
 /// Whether this stack has, or may yet have, something to apply.
 pub fn has_something_to_apply(run: &Run, stack: &StackRun) -> bool {
     match &stack.state {
-        StackState::Applied(_) | StackState::Superseded | StackState::Cancelled => false,
+        StackState::Applied(_) | StackState::Superseded | StackState::Cancelled | StackState::Pruned(_) => false,
         // What goes is not another one after its upstreams' applies.
         StackState::Planned(plan) => !plan.counts.is_empty() || (!stack.goes() && depends_on_changes(run, stack)),
         StackState::Waiting
@@ -29,13 +30,25 @@ pub fn has_something_to_apply(run: &Run, stack: &StackRun) -> bool {
     }
 }
 
+/// Whether an apply of what it comes after takes this stack along: also one that has nothing to do as long as its
+/// inputs turn out as they are planned.
+pub fn comes_along(run: &Run, stack: &StackRun) -> bool {
+    match &stack.state {
+        StackState::Pruned(_) => depends_on_changes(run, stack),
+        _ => has_something_to_apply(run, stack),
+    }
+}
+
 /// Whether an upstream in the run still has something to apply: then today's plan that changes nothing may change
 /// something afterwards.
 fn depends_on_changes(run: &Run, stack: &StackRun) -> bool {
     is_stale(run, stack)
         || upstreams(run, stack).any(|(_, upstream)| match &upstream.state {
-            StackState::Planned(plan) => !plan.counts.is_empty() || is_stale(run, upstream),
-            StackState::Applied(_) => false,
+            StackState::Planned(plan) => {
+                !plan.counts.is_empty() || plan.provisional().is_some() || is_stale(run, upstream)
+            }
+            // What it comes after itself is asked too.
+            StackState::Applied(_) | StackState::Pruned(_) => false,
             StackState::Deferred(_)
             | StackState::Differs { .. }
             | StackState::Queued(_)
@@ -56,8 +69,7 @@ fn depends_on_changes(run: &Run, stack: &StackRun) -> bool {
 /// Whether a stack that a close or a merge cut off was left unapplied: also one that was shown as nothing to do
 /// while what it reads was still to be changed.
 pub fn was_left(stack: &StackRun) -> bool {
-    let done = |plan: &PlanSummary| plan.counts.is_empty() && plan.reads_todays.is_empty();
-    !stack.reviewed.as_ref().is_some_and(done)
+    !stack.reviewed.as_ref().is_some_and(PlanSummary::is_nothing_for_good)
 }
 
 /// The stacks of the run that this one comes after.
@@ -68,16 +80,41 @@ pub fn upstreams<'a>(run: &'a Run, stack: &'a StackRun) -> impl Iterator<Item = 
         .filter_map(|name| Some((name, run.stacks.get(name)?)))
 }
 
-/// Whether a plan read outputs that an apply of this run has replaced since.
+/// Whether a plan, or the finding that none is needed, rests on outputs that an apply of this run has replaced since,
+/// or on a plan of an upstream that is another one now.
 pub fn is_stale(run: &Run, stack: &StackRun) -> bool {
-    let StackState::Planned(plan) = &stack.state else {
-        return false;
+    let of = |name: &StackName| run.stacks.get(name).map(|upstream| &upstream.state);
+    let applied = |name: &StackName| matches!(of(name), Some(StackState::Applied(_)));
+    // What it was given is the plan of a direct upstream.
+    let planned_anew = |edge: &Edge| {
+        let now = run.stacks.get(&edge.upstream).and_then(StackRun::reviewed_attempt);
+        now.as_ref() != stack.given.get(&edge.upstream)
     };
-    let applied = |name: &StackName| {
-        let state = run.stacks.get(name).map(|upstream| &upstream.state);
-        matches!(state, Some(StackState::Applied(_)))
-    };
-    plan.reads_todays.iter().any(applied)
+    match &stack.state {
+        StackState::Planned(plan) => {
+            let given = |edge: &&Edge| {
+                plan.provisional()
+                    .is_some_and(|of| of.upstreams.contains(&edge.upstream))
+            };
+            plan.rests_on().iter().any(applied) || stack.edges.iter().filter(given).any(planned_anew)
+        }
+        StackState::Pruned(upstreams) => upstreams.iter().any(applied) || stack.edges.iter().any(planned_anew),
+        StackState::Waiting
+        | StackState::Held
+        | StackState::Planning { .. }
+        | StackState::Deferred(_)
+        | StackState::Queued(_)
+        | StackState::Replanning { .. }
+        | StackState::Confirmed { .. }
+        | StackState::Differs { .. }
+        | StackState::Applying { .. }
+        | StackState::Lost { .. }
+        | StackState::Applied(_)
+        | StackState::Failed { .. }
+        | StackState::Skipped(_)
+        | StackState::Superseded
+        | StackState::Cancelled => false,
+    }
 }
 
 /// Whether it waits behind a stack that asks for a person: nothing moves it before that one is answered.
@@ -96,6 +133,7 @@ pub fn is_moving(run: &Run, stack: &StackRun) -> bool {
         | StackState::Planning { .. }
         | StackState::Planned(_)
         | StackState::Deferred(_)
+        | StackState::Pruned(_)
         | StackState::Differs { .. }
         | StackState::Lost { .. }
         | StackState::Applied(_)
@@ -201,7 +239,7 @@ fn is_chosen(run: &Run, name: &StackName, stack: &StackRun) -> Result<bool, Refu
             let next = format!("Mend `{upstream}` and push, or apply the others by name: `/apply NAME`.");
             Err(Refusal::new(why, next))
         }
-        StackState::Planned(_) => Ok(has_something_to_apply(run, stack)),
+        StackState::Planned(_) | StackState::Pruned(_) => Ok(comes_along(run, stack)),
         StackState::Deferred(_)
         | StackState::Differs { .. }
         | StackState::Failed {
@@ -230,7 +268,7 @@ pub fn in_order(run: &Run, stacks: &BTreeSet<StackName>) -> Result<(), Refusal> 
         let Some(stack) = run.stacks.get(name) else { continue };
         let missing: Vec<(&StackName, &StackRun)> = upstreams(run, stack)
             .filter(|(upstream, _)| !stacks.contains(*upstream))
-            .filter(|(_, upstream)| has_something_to_apply(run, upstream))
+            .filter(|(_, upstream)| comes_along(run, upstream))
             .collect();
         if missing.is_empty() {
             continue;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::ids::{Fence, LockKey, RunId, StackName, StackRunId};
+use crate::domain::ids::{Attempt, Fence, LockKey, RunId, StackName, StackRunId};
 use crate::domain::job::Work;
 use crate::domain::run::{Phase, Run, StackRun, StackState};
 use crate::domain::state::{Lock, State};
@@ -57,13 +57,13 @@ fn moves(state: &State, id: RunId) -> Vec<(StackName, Next)> {
         .collect()
 }
 
-/// Deferred until an apply that has ended; planned before an apply whose outputs it reads; left out because of an
-/// upstream that goes on now.
+/// Deferred until an apply that has ended; planned before an apply whose outputs it reads, or with outputs of a plan
+/// that is made again; left out because of an upstream that goes on now.
 fn is_to_be_planned_again(run: &Run, stack: &StackRun) -> bool {
     let of = |name: &StackName| run.stacks.get(name).map(|upstream| &upstream.state);
     match &stack.state {
         StackState::Deferred(upstream) => matches!(of(upstream), Some(StackState::Applied(_))),
-        StackState::Planned(_) => left::is_stale(run, stack),
+        StackState::Planned(_) | StackState::Pruned(_) => left::is_stale(run, stack),
         StackState::Skipped(upstream) => !matches!(
             of(upstream),
             Some(StackState::Failed { .. } | StackState::Skipped(_) | StackState::Lost { .. })
@@ -95,6 +95,7 @@ fn next(state: &State, run: &Run, name: &StackName, stack: &StackRun) -> Option<
             | StackState::Held
             | StackState::Planned(_)
             | StackState::Deferred(_)
+            | StackState::Pruned(_)
             | StackState::Differs { .. }
             | StackState::Lost { .. }
             | StackState::Applied(_)
@@ -119,11 +120,15 @@ fn start(step: &mut Step, id: RunId, name: &StackName, next: Next, mint: Mint) {
     let Some(run) = step.state.runs.get_mut(&id) else {
         return;
     };
-    let Some(stack) = run.stacks.get_mut(name) else { return };
+    let given = run.stacks.get(name).map(|stack| plans_of_upstreams(run, stack));
+    let (Some(given), Some(stack)) = (given, run.stacks.get_mut(name)) else {
+        return;
+    };
     match next {
         Next::Skip(upstream) => stack.state = StackState::Skipped(upstream),
         Next::Wait => stack.state = StackState::Waiting,
         Next::Plan => {
+            stack.given = given;
             let attempt = stack.next_attempt();
             let made_against = fences(&step.state.locks, stack);
             stack.state = StackState::Planning { attempt, made_against };
@@ -137,6 +142,12 @@ fn start(step: &mut Step, id: RunId, name: &StackName, next: Next, mint: Mint) {
             );
         }
     }
+}
+
+/// Which plans a cascade plan that begins now is made with.
+fn plans_of_upstreams(run: &Run, stack: &StackRun) -> BTreeMap<StackName, Attempt> {
+    let plan = |name: &StackName| Some((name.clone(), run.stacks.get(name)?.reviewed_attempt()?));
+    stack.edges.iter().filter_map(|edge| plan(&edge.upstream)).collect()
 }
 
 /// For its own state and each direct upstream's the fence of the last apply, read before the plan begins: an apply

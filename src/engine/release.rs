@@ -67,7 +67,7 @@ fn unfinished(state: &State) -> BTreeMap<StackName, BTreeSet<LockKey>> {
         .filter(|(name, stack)| match &stack.state {
             StackState::Applied(_) => false,
             // It may have been planned once more after its apply.
-            StackState::Cancelled | StackState::Planned(_) => {
+            StackState::Cancelled | StackState::Planned(_) | StackState::Pruned(_) => {
                 let applied = state.pull.applied.get(*name);
                 let here = applied.is_some_and(|applied| applied.head == run.head && !stack.tried);
                 !here && left::was_left(stack)

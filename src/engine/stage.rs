@@ -9,11 +9,10 @@ use crate::engine::left;
 /// The plan that stands for a stack now.
 pub fn plan(stack: &StackRun) -> Option<&PlanSummary> {
     match &stack.state {
-        StackState::Planned(plan)
-        | StackState::Confirmed { plan, .. }
-        | StackState::Differs { plan, .. }
-        | StackState::Applying { plan, .. }
-        | StackState::Lost { plan, .. } => Some(plan),
+        StackState::Planned(plan) | StackState::Differs { plan, .. } => Some(plan),
+        StackState::Confirmed { plan, .. } | StackState::Applying { plan, .. } | StackState::Lost { plan, .. } => {
+            Some(plan.summary())
+        }
         // What stood before is not what this failed on.
         StackState::Failed {
             phase: Phase::Discover | Phase::Plan,
@@ -23,6 +22,7 @@ pub fn plan(stack: &StackRun) -> Option<&PlanSummary> {
         | StackState::Held
         | StackState::Planning { .. }
         | StackState::Deferred(_)
+        | StackState::Pruned(_)
         | StackState::Queued(_)
         | StackState::Replanning { .. }
         | StackState::Applied(_)
@@ -42,12 +42,14 @@ pub fn stage(run: &Run, stack: &StackRun) -> Stage {
         },
         StackState::Held => Stage::Held,
         StackState::Planning { .. } => Stage::Planning,
+        StackState::Planned(plan) if plan.provisional().is_some() => Stage::RealPlanAfter(plan.rests_on()),
         StackState::Planned(plan) if !plan.reads_todays.is_empty() => {
             Stage::PlannedAgainAfter(plan.reads_todays.clone())
         }
         StackState::Planned(plan) if plan.counts.is_empty() => Stage::NothingToDo,
         StackState::Planned(_) => Stage::Planned,
         StackState::Deferred(upstream) => Stage::Deferred(upstream.clone()),
+        StackState::Pruned(upstreams) => Stage::Pruned(upstreams.clone()),
         StackState::Queued(_) => match waits_for(run, stack) {
             Some(upstream) => Stage::WaitsFor(upstream.clone()),
             None => Stage::Queued,

@@ -127,6 +127,7 @@ fn plan(run: &Run, stack: &StackRun) -> Stands {
         StackState::Superseded | StackState::Cancelled if stack.reviewed.is_none() => Stands::Cancelled,
         StackState::Planned(_)
         | StackState::Deferred(_)
+        | StackState::Pruned(_)
         | StackState::Queued(_)
         | StackState::Replanning { .. }
         | StackState::Confirmed { .. }
@@ -145,7 +146,8 @@ fn policy(run: &Run, stack: &StackRun) -> Stands {
     let judged = match &stack.state {
         // What is being planned again is judged again.
         StackState::Waiting | StackState::Planning { .. } => None,
-        StackState::Planned(plan) | StackState::Confirmed { plan, .. } | StackState::Differs { plan, .. } => Some(plan),
+        StackState::Planned(plan) | StackState::Differs { plan, .. } => Some(plan),
+        StackState::Confirmed { plan, .. } => Some(plan.summary()),
         _ => stack.reviewed.as_ref(),
     };
     match judged {
@@ -168,7 +170,7 @@ fn apply(run: &Run, stack: &StackRun) -> Stands {
         | StackState::Confirmed { .. }
         | StackState::Applying { .. } => Stands::InProgress,
         StackState::Failed { .. } | StackState::Lost { .. } | StackState::Skipped(_) => Stands::Failure,
-        StackState::Applied(_) => Stands::Success,
+        StackState::Applied(_) | StackState::Pruned(_) => Stands::Success,
         StackState::Planned(_) if !has_something_to_apply(run, stack) => Stands::Success,
         StackState::Planned(_) | StackState::Deferred(_) | StackState::Differs { .. } | StackState::Held => {
             Stands::ActionRequired
@@ -207,6 +209,7 @@ pub fn has_a_check(stack: &StackRun) -> bool {
     match &stack.state {
         StackState::Planned(_)
         | StackState::Deferred(_)
+        | StackState::Pruned(_)
         | StackState::Differs { .. }
         | StackState::Applied(_)
         | StackState::Lost { .. }

@@ -200,13 +200,17 @@ fn plan_sentence(view: &PullView<'_>) -> String {
     })
     .len();
     let deferred = names(run, |stack| matches!(stack.state, StackState::Deferred(_))).len();
+    let pruned = names(run, |stack| matches!(stack.state, StackState::Pruned(_))).len();
     let going = names(run, StackRun::goes).len();
-    let mut sentence = format!("{} planned, {changed} with changes", stacks(total - deferred));
+    let mut sentence = format!("{} planned, {changed} with changes", stacks(total - deferred - pruned));
     if going > 0 {
         sentence.push_str(&format!(", {going} with a destroy plan"));
     }
     if deferred > 0 {
         sentence.push_str(&format!(", {deferred} deferred"));
+    }
+    if pruned > 0 {
+        sentence.push_str(&format!(", {pruned} with unchanged inputs"));
     }
     sentence
 }
@@ -223,7 +227,7 @@ fn policy_sentence(view: &PullView<'_>) -> String {
         return format!("denied: {}", listed(&denied));
     }
     let unjudged = names(run, |stack| {
-        stack::plan(stack).is_none() && !matches!(stack.state, StackState::Deferred(_))
+        stack::plan(stack).is_none() && !matches!(stack.state, StackState::Deferred(_) | StackState::Pruned(_))
     });
     let total = stacks(run.stacks.len());
     match unjudged.len() {
@@ -395,6 +399,7 @@ fn conclusion(run: &Run, stack: &StackRun) -> Option<CheckConclusion> {
         // A plan that is there is a success of the plan; what is left to do stands on lockkeeper/apply.
         StackState::Planned(_) => CheckConclusion::Success,
         StackState::Deferred(_) => CheckConclusion::Neutral,
+        StackState::Pruned(_) => CheckConclusion::Success,
         StackState::Differs { .. } => CheckConclusion::ActionRequired,
         StackState::Applied(_) => CheckConclusion::Success,
         StackState::Lost { .. } | StackState::Failed { .. } => CheckConclusion::Failure,

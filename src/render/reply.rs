@@ -142,7 +142,8 @@ fn end(ended: &Ended) -> String {
         Ended::Unplannable => "❌ Nothing can be planned; the comment above says what to mend.".to_owned(),
         Ended::Plan(stacks) if stacks.is_empty() => "✅ No stack is touched.".to_owned(),
         Ended::Plan(stacks) => {
-            let planned = stacks.iter().filter(|came| came.counts.is_some()).count();
+            let is_planned = |came: &&Came| came.counts.is_some() || matches!(came.stage, Stage::Pruned(_));
+            let planned = stacks.iter().filter(is_planned).count();
             let first = match planned == stacks.len() {
                 true => "✅ Planned; the comment above shows the plans.".to_owned(),
                 false => format!(

@@ -109,6 +109,9 @@ fn in_words(stage: &Stage) -> String {
         Stage::NothingToDo => "✅ nothing to do".to_owned(),
         Stage::Planned => "planned".to_owned(),
         Stage::PlannedAgainAfter(upstreams) => format!("planned; again after {}", listed(upstreams)),
+        Stage::RealPlanAfter(upstreams) => format!("planned; its real plan comes after {}", are_applied(upstreams)),
+        Stage::Pruned(upstreams) if upstreams.is_empty() => "✅ nothing to do: its inputs do not change".to_owned(),
+        Stage::Pruned(upstreams) => format!("✅ unchanged inputs from {}", listed(upstreams)),
         Stage::Deferred(upstream) => format!("deferred: planned after {} is applied", code(upstream)),
         Stage::Queued => "queued".to_owned(),
         Stage::WaitsFor(upstream) => format!("waits for {}", code(upstream)),
@@ -184,7 +187,17 @@ fn reason(of: &StackRun, reason: &Reason) -> String {
 /// One line under the table for what a plan cannot show.
 pub fn remark(stack: &StackRun) -> Option<String> {
     let plan = plan(stack)?;
-    if plan.reads_todays.is_empty() || matches!(stack.state, StackState::Applied(_) | StackState::Differs { .. }) {
+    if matches!(stack.state, StackState::Applied(_) | StackState::Differs { .. }) {
+        return None;
+    }
+    if let Some(provisional) = plan.provisional() {
+        return Some(format!(
+            "Planned with what {} is to put out; its real plan comes after {}.",
+            listed(&provisional.upstreams),
+            are_applied(&plan.rests_on())
+        ));
+    }
+    if plan.reads_todays.is_empty() {
         return None;
     }
     let today = todays(stack);
@@ -206,9 +219,37 @@ fn todays(stack: &StackRun) -> String {
     plan(stack).map(|plan| listed(&plan.reads_todays)).unwrap_or_default()
 }
 
+/// `` `network` is applied ``.
+fn are_applied(names: &BTreeSet<StackName>) -> String {
+    let are = if names.len() == 1 { "is" } else { "are" };
+    format!("{} {are} applied", listed(names))
+}
+
 fn listed(names: &BTreeSet<StackName>) -> String {
     let names: Vec<String> = names.iter().map(|name| markdown::code(name.as_str())).collect();
     names.join(", ")
+}
+
+/// What was unknown when it was reviewed, and what it is.
+fn known_now(stack: &StackRun) -> String {
+    let mut out = String::new();
+    if !stack.became.is_empty() {
+        out.push_str("The real plan is the reviewed one; known now:\n\n");
+    }
+    for became in stack.became.iter().take(30) {
+        let subject = match &became.attribute {
+            Some(attribute) => format!("{}: {attribute}", became.subject),
+            None => became.subject.clone(),
+        };
+        out.push_str(&format!(
+            "- {}\n",
+            markdown::inline(&format!("{subject}: {}", became.value), 300)
+        ));
+    }
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    out
 }
 
 /// What stands in the folded part before the tool's text: differences, failures, findings.
@@ -236,6 +277,9 @@ pub fn story(stack: &StackRun) -> String {
         StackState::Lost { .. } => {
             out.push_str(&lost(&stack.stack.name));
             out.push_str("\n\n");
+        }
+        StackState::Confirmed { .. } | StackState::Applying { .. } | StackState::Applied(_) => {
+            out.push_str(&known_now(stack));
         }
         _ => {}
     }

@@ -78,7 +78,9 @@ pub(super) fn keys_of(events: &[Event]) -> BTreeSet<LockKey> {
                     keys.extend(plan.keys.iter().cloned());
                     keys.extend(plan.made_against.keys().cloned());
                 }
-                StackEvent::Deferred { keys: of_stack, .. } => keys.extend(of_stack.iter().cloned()),
+                StackEvent::Deferred { keys: of_stack, .. } | StackEvent::Pruned { keys: of_stack, .. } => {
+                    keys.extend(of_stack.iter().cloned());
+                }
                 StackEvent::PlanFailed(_)
                 | StackEvent::Interrupted
                 | StackEvent::Applied

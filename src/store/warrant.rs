@@ -4,7 +4,7 @@ use sqlx::SqliteConnection;
 
 use crate::domain::ids::{Fence, StackRunId};
 use crate::domain::job::{Job, Work};
-use crate::domain::plan::PlanSummary;
+use crate::domain::plan::{FinalPlan, PlanSummary};
 use crate::domain::run::{StackRun, StackState};
 use crate::domain::state::{Ticket, Warrant};
 use crate::store::Store;
@@ -16,8 +16,8 @@ use crate::store::{job, state, statements as sql};
 pub struct Warranted {
     pub warrant: Warrant,
     pub ticket: Ticket,
-    /// The plan to apply, by its digest.
-    pub plan: PlanSummary,
+    /// The plan to apply, by the digest of its file.
+    pub plan: FinalPlan,
     pub stack_run: StackRun,
 }
 
@@ -64,7 +64,7 @@ impl Store {
         if let Some(why) = objection(&mut tx, job, at, &stack_run, &ticket, fence, &plan).await? {
             return Ok(Err(NoWarrant::Refused(why)));
         }
-        let warrant = Warrant::restore(ticket_id, at.clone(), plan.digest.clone(), fence);
+        let warrant = Warrant::restore(ticket_id, at.clone(), &plan, fence);
         Ok(Ok(Warranted {
             warrant,
             ticket,

@@ -257,6 +257,8 @@ fn found(worker: &Worker, compared: Compared, base: CommitSha) -> Discovered {
             reviewed: None,
             tried: false,
             outdated: false,
+            became: Vec::new(),
+            given: BTreeMap::new(),
             attempt: Attempt(0),
             state,
         };
@@ -321,6 +323,8 @@ fn to_be_destroyed(
         reviewed: None,
         tried: false,
         outdated: false,
+        became: Vec::new(),
+        given: BTreeMap::new(),
         attempt: Attempt(0),
         state,
     }

@@ -190,8 +190,8 @@ pub fn reads_todays(attempting: &Attempting<'_>, stack_run: &StackRun) -> BTreeS
                 .stacks
                 .get(*name)
                 .is_some_and(|upstream| match &upstream.state {
-                    StackState::Applied(_) => false,
-                    StackState::Planned(plan) => !plan.counts.is_empty() || !plan.reads_todays.is_empty(),
+                    StackState::Applied(_) | StackState::Pruned(_) => false,
+                    StackState::Planned(plan) => !plan.is_nothing_for_good(),
                     _ => true,
                 })
         })

@@ -10,9 +10,9 @@ use crate::domain::ids::{Attempt, LockKey, Login, PullId, StackName, StackRunId}
 use crate::domain::layout::Stack;
 use crate::domain::located::{Located, Place};
 use crate::domain::owner;
-use crate::domain::plan::PlanSummary;
 use crate::domain::plan::change::Plan;
 use crate::domain::plan::compare::{Between, Comparison, compare};
+use crate::domain::plan::{PlanKind, PlanSummary};
 use crate::domain::pull::PullNow;
 use crate::domain::run::{Compared, Discovery, Failure, Found, Run, StackEvent, StackRun, StackState};
 use crate::domain::state::State;
@@ -255,7 +255,7 @@ async fn planned(
 
     let plan = PlanSummary {
         attempt,
-        digest: made_plan.digest.clone(),
+        kind: PlanKind::Final(made_plan.digest.clone()),
         content: made_plan.content.clone(),
         counts: made_plan.counts,
         verdict,
@@ -339,7 +339,8 @@ async fn compared(
         Comparison::Equal | Comparison::Refines(_) if worse => Compared::Differs(crate::domain::plan::Difference {
             lines: vec!["a policy denies the real plan and did not deny the reviewed one".to_owned()],
         }),
-        Comparison::Equal | Comparison::Refines(_) => Compared::Same,
+        Comparison::Equal => Compared::Same,
+        Comparison::Refines(became) => Compared::Refines(became),
         Comparison::Differs(difference) => Compared::Differs(difference),
     })
 }

@@ -2,6 +2,7 @@
 //! decision is the real one and thousands of lives can be tried.
 
 mod approvals;
+mod cascade;
 mod commands;
 mod drawn;
 mod gone;

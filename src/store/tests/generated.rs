@@ -12,7 +12,9 @@ use crate::domain::ids::{
 use crate::domain::layout::{ReadSet, Stack, StateAt, Tool};
 use crate::domain::located::{Located, Place};
 use crate::domain::owner::{Owner, Side};
-use crate::domain::plan::{Counts, Difference, On, PlanSummary};
+use crate::domain::plan::{
+    Became, Counts, Difference, Fallback, FallbackTo, FinalPlan, On, PlanKind, PlanSummary, Provisional,
+};
 use crate::domain::pull::{Head, PullNow, PullState};
 use crate::domain::refusal::Refusal;
 use crate::domain::rules::Rules;
@@ -122,7 +124,12 @@ impl Draw {
             message: self.words(),
             address: self.maybe(Draw::words),
         };
+        let kind = match self.often() {
+            true => plan_summary(self.digit(), &[]).kind,
+            false => PlanKind::Provisional(self.provisional()),
+        };
         PlanSummary {
+            kind,
             counts: Counts {
                 add: self.small(),
                 destroy: self.small(),
@@ -141,6 +148,42 @@ impl Draw {
         }
     }
 
+    fn final_plan(&mut self) -> FinalPlan {
+        let summary = PlanSummary {
+            kind: plan_summary(self.digit(), &[]).kind,
+            ..self.plan()
+        };
+        FinalPlan::try_from(summary).expect("it names a file")
+    }
+
+    fn provisional(&mut self) -> Provisional {
+        let fallback = Fallback {
+            upstream: self.stack(),
+            output: "cidr".to_owned(),
+            to: if self.often() {
+                FallbackTo::LastApplied
+            } else {
+                FallbackTo::Mock
+            },
+            because: self.words(),
+            attributes: vec![self.words()],
+        };
+        Provisional {
+            upstreams: BTreeSet::from([self.stack()]),
+            fallbacks: vec![fallback],
+            not_evaluated: self.small(),
+            read_today: vec![self.words()],
+        }
+    }
+
+    fn became(&mut self) -> Became {
+        Became {
+            subject: self.words(),
+            attribute: self.maybe(Draw::words),
+            value: self.words(),
+        }
+    }
+
     fn failure(&mut self) -> Failure {
         Failure {
             sentence: self.words(),
@@ -152,7 +195,7 @@ impl Draw {
     fn stack_state(&mut self) -> StackState {
         let ticket = ticket_id(u128::from(self.below(3)));
         let attempt = Attempt(self.number());
-        match self.below(15) {
+        match self.below(16) {
             0 => StackState::Waiting,
             1 => StackState::Held,
             2 => StackState::Planning {
@@ -169,7 +212,7 @@ impl Draw {
             },
             7 => StackState::Confirmed {
                 ticket,
-                plan: self.plan(),
+                plan: self.final_plan(),
             },
             8 => StackState::Differs {
                 ticket,
@@ -182,13 +225,13 @@ impl Draw {
                 ticket,
                 attempt,
                 fence: Fence(self.number()),
-                plan: self.plan(),
+                plan: self.final_plan(),
             },
             10 => StackState::Lost {
                 ticket,
                 attempt,
                 fence: Fence(self.number()),
-                plan: self.plan(),
+                plan: self.final_plan(),
             },
             11 => StackState::Applied(ticket),
             12 => StackState::Failed {
@@ -196,6 +239,7 @@ impl Draw {
                 failure: self.failure(),
             },
             13 => StackState::Skipped(self.stack()),
+            14 => StackState::Pruned(BTreeSet::from([self.stack()])),
             _ => match self.often() {
                 true => StackState::Superseded,
                 false => StackState::Cancelled,
@@ -252,6 +296,8 @@ impl Draw {
             reviewed: self.maybe(Draw::plan),
             tried: self.often(),
             outdated: self.often(),
+            became: vec![self.became()],
+            given: BTreeMap::from([(self.stack(), Attempt(self.number()))]),
             attempt: Attempt(self.number()),
             state: self.stack_state(),
         }

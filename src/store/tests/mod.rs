@@ -10,7 +10,7 @@ use crate::domain::ids::{
     Timestamp,
 };
 use crate::domain::job::{Job, Work};
-use crate::domain::plan::{Counts, PlanSummary};
+use crate::domain::plan::{Counts, FinalPlan, PlanKind, PlanSummary};
 use crate::domain::state::State;
 use crate::engine::{Step, Touched};
 use crate::store::Store;
@@ -105,10 +105,14 @@ pub(super) fn content(digit: char) -> ContentDigest {
     ContentDigest::parse(&digit.to_string().repeat(64)).expect("64 digits")
 }
 
+pub(super) fn final_plan(digit: char, keys: &[&str]) -> FinalPlan {
+    FinalPlan::try_from(plan_summary(digit, keys)).expect("it names a file")
+}
+
 pub(super) fn plan_summary(digit: char, keys: &[&str]) -> PlanSummary {
     PlanSummary {
         attempt: Attempt::FIRST,
-        digest: PlanDigest::parse(&digit.to_string().repeat(64)).expect("64 digits"),
+        kind: PlanKind::Final(PlanDigest::parse(&digit.to_string().repeat(64)).expect("64 digits")),
         content: content(digit),
         counts: Counts {
             add: 1,

@@ -8,7 +8,7 @@ use crate::domain::run::{Aim, Discovery, Run, StackRun, StackState};
 use crate::domain::state::{Holder, Lock, State, Ticket, TicketParts};
 use crate::store::tests::generated::Draw;
 use crate::store::tests::{
-    NOW, command_id, content, decide, key, login, plan_summary, pull, run_id, sha, stack_name, ticket_id, world,
+    NOW, command_id, content, decide, final_plan, key, login, pull, run_id, sha, stack_name, ticket_id, world,
 };
 use crate::store::warrant::NoWarrant;
 
@@ -39,7 +39,7 @@ fn stack_run() -> StackRun {
             ticket: ticket_id(1),
             attempt: Attempt(3),
             fence: Fence(8),
-            plan: plan_summary('a', &["s3:a", "s3:b"]),
+            plan: final_plan('a', &["s3:a", "s3:b"]),
         },
         ..some.clone()
     }
@@ -106,7 +106,7 @@ async fn asked(attempt: i64, change: impl FnOnce(&mut State)) -> String {
                 (warrant.ticket(), warrant.fence(), warrant.stack()),
                 (ticket_id(1), Fence(8), &at())
             );
-            assert_eq!(warrant.plan(), &plan_summary('a', &[]).digest);
+            assert_eq!(warrant.plan(), final_plan('a', &[]).file());
             assert_eq!(warranted.ticket.head(), &sha('a'));
             "granted".to_owned()
         }

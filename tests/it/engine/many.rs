@@ -4,7 +4,7 @@ use lockkeeper::domain::event::Event;
 use lockkeeper::domain::pull::{PullState, ReviewKind};
 use proptest::prelude::{ProptestConfig, Strategy, any, prop_oneof, proptest};
 
-use super::world::{Def, Fate, PLAIN, World, canal, key_of};
+use super::world::{Cascade, Def, Fate, PLAIN, World, canal, key_of};
 
 /// One thing that happens; numbers are taken modulo what there is.
 #[derive(Debug, Clone)]
@@ -116,6 +116,55 @@ fn shapes() -> Vec<Vec<Def>> {
                 autoplan: false,
                 ..def("dns", &["network"])
             },
+        ],
+        // A change is followed down a chain before anything is applied.
+        vec![
+            def("network", &[]),
+            Def {
+                cascade: Cascade::Known,
+                ..def("cluster", &["network"])
+            },
+            Def {
+                cascade: Cascade::Known,
+                late_key: true,
+                ..def("app", &["cluster"])
+            },
+            Def {
+                cascade: Cascade::Unknown,
+                reads: false,
+                ..def("dns", &["network"])
+            },
+        ],
+        // A diamond: one side is not known, the other is left out, and not always rightly.
+        vec![
+            def("network", &[]),
+            Def {
+                cascade: Cascade::Unknown,
+                ..def("left", &["network"])
+            },
+            Def {
+                cascade: Cascade::Pruned,
+                ..def("right", &["network"])
+            },
+            Def {
+                cascade: Cascade::Known,
+                ..def("app", &["left", "right"])
+            },
+        ],
+        // Left out in a row, and rightly; the last one cannot follow and reads what is there today.
+        vec![
+            def("network", &[]),
+            Def {
+                cascade: Cascade::Pruned,
+                reads: false,
+                ..def("cluster", &["network"])
+            },
+            Def {
+                cascade: Cascade::Pruned,
+                late_key: true,
+                ..def("app", &["cluster", "network"])
+            },
+            def("dns", &["app", "network"]),
         ],
     ]
 }
@@ -382,7 +431,7 @@ proptest! {
 
     #[test]
     fn every_life_settles_and_keeps_its_promises(
-        shape in 0..3usize,
+        shape in 0..shapes().len(),
         lives in proptest::collection::vec(happens(), 0..120),
     ) {
         let mut world = begin(shape);

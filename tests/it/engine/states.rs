@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lockkeeper::domain::ids::{Attempt, Fence, PlanDigest, TicketId};
-use lockkeeper::domain::plan::{Counts, Difference, PlanSummary};
+use lockkeeper::domain::plan::{Counts, Difference, FinalPlan, NotFinal, PlanKind, PlanSummary, Provisional};
 use lockkeeper::domain::run::{Compared, Failure, Move, Phase, StackEvent, StackState};
 use lockkeeper::domain::verdict::Verdict;
 
@@ -15,7 +15,7 @@ const NOW: Attempt = Attempt(3);
 fn plan(changes: u32) -> PlanSummary {
     PlanSummary {
         attempt: NOW,
-        digest: PlanDigest::parse(&"a".repeat(64)).expect("hex"),
+        kind: PlanKind::Final(PlanDigest::parse(&"a".repeat(64)).expect("hex")),
         content: content("app", 1, 2),
         counts: Counts {
             change: changes,
@@ -27,6 +27,22 @@ fn plan(changes: u32) -> PlanSummary {
         facts: None,
         on: None,
         reads_todays: BTreeSet::new(),
+    }
+}
+
+fn final_plan() -> FinalPlan {
+    FinalPlan::try_from(plan(1)).expect("it names a file")
+}
+
+fn provisional() -> PlanSummary {
+    PlanSummary {
+        kind: PlanKind::Provisional(Provisional {
+            upstreams: BTreeSet::from([name("network")]),
+            fallbacks: Vec::new(),
+            not_evaluated: 0,
+            read_today: Vec::new(),
+        }),
+        ..plan(1)
     }
 }
 
@@ -47,6 +63,7 @@ fn states() -> Vec<StackState> {
         },
         StackState::Planned(plan(1)),
         StackState::Deferred(name("network")),
+        StackState::Pruned(BTreeSet::from([name("network")])),
         StackState::Queued(TICKET),
         StackState::Replanning {
             ticket: TICKET,
@@ -55,7 +72,7 @@ fn states() -> Vec<StackState> {
         },
         StackState::Confirmed {
             ticket: TICKET,
-            plan: plan(1),
+            plan: final_plan(),
         },
         StackState::Differs {
             ticket: TICKET,
@@ -66,13 +83,13 @@ fn states() -> Vec<StackState> {
             ticket: TICKET,
             attempt: NOW,
             fence: Fence(7),
-            plan: plan(1),
+            plan: final_plan(),
         },
         StackState::Lost {
             ticket: TICKET,
             attempt: NOW,
             fence: Fence(7),
-            plan: plan(1),
+            plan: final_plan(),
         },
         StackState::Applied(TICKET),
         StackState::Failed {
@@ -93,13 +110,28 @@ fn events() -> Vec<(&'static str, StackEvent)> {
     vec![
         ("planned first", planned(1, Compared::First)),
         ("planned same", planned(1, Compared::Same)),
+        ("planned refines", planned(1, Compared::Refines(Vec::new()))),
         ("planned differs", planned(1, differs())),
+        (
+            "planned provisionally",
+            StackEvent::Planned {
+                plan: provisional(),
+                compared: Compared::First,
+            },
+        ),
         ("planned empty differs", planned(0, differs())),
         ("plan failed", StackEvent::PlanFailed(Failure::saying("x"))),
         (
             "deferred",
             StackEvent::Deferred {
                 upstream: name("network"),
+                keys: BTreeSet::new(),
+            },
+        ),
+        (
+            "pruned",
+            StackEvent::Pruned {
+                upstreams: BTreeSet::from([name("network")]),
                 keys: BTreeSet::new(),
             },
         ),
@@ -110,6 +142,21 @@ fn events() -> Vec<(&'static str, StackEvent)> {
         ("outdated", StackEvent::Outdated),
         ("not started", StackEvent::NotStarted("x".to_owned())),
     ]
+}
+
+#[test]
+fn a_provisional_plan_is_nothing_that_could_be_applied() {
+    assert_eq!(FinalPlan::try_from(provisional()), Err(NotFinal));
+    let written = serde_json::to_value(provisional()).expect("a plan is JSON");
+    assert!(
+        serde_json::from_value::<FinalPlan>(written).is_err(),
+        "nor read back as one"
+    );
+    let written = serde_json::to_value(final_plan()).expect("a plan is JSON");
+    assert_eq!(
+        serde_json::from_value::<FinalPlan>(written).expect("it names a file"),
+        final_plan()
+    );
 }
 
 #[test]
@@ -148,10 +195,13 @@ fn the_table_of_moves() {
     insta::assert_snapshot!(table, @r"
     planning    planned first          planned
     planning    planned same           planned
+    planning    planned refines        planned
     planning    planned differs        planned
+    planning    planned provisionally  provisional
     planning    planned empty differs  planned(nothing)
     planning    plan failed            failed(plan)
     planning    deferred               deferred(network)
+    planning    pruned                 pruned
     planning    interrupted            waiting
     planning    applied                (illegal)
     planning    apply failed           (illegal)
@@ -160,10 +210,13 @@ fn the_table_of_moves() {
     planning    not started            waiting
     replanning  planned first          differs
     replanning  planned same           confirmed
+    replanning  planned refines        confirmed
     replanning  planned differs        differs
+    replanning  planned provisionally  (illegal)
     replanning  planned empty differs  confirmed
     replanning  plan failed            failed(replan)
     replanning  deferred               failed(replan)
+    replanning  pruned                 (illegal)
     replanning  interrupted            queued
     replanning  applied                (illegal)
     replanning  apply failed           (illegal)
@@ -172,10 +225,13 @@ fn the_table_of_moves() {
     replanning  not started            queued
     applying    planned first          (illegal)
     applying    planned same           (illegal)
+    applying    planned refines        (illegal)
     applying    planned differs        (illegal)
+    applying    planned provisionally  (illegal)
     applying    planned empty differs  (illegal)
     applying    plan failed            (illegal)
     applying    deferred               (illegal)
+    applying    pruned                 (illegal)
     applying    interrupted            (illegal)
     applying    applied                applied
     applying    apply failed           failed(apply)
@@ -184,10 +240,13 @@ fn the_table_of_moves() {
     applying    not started            failed(apply)
     lost        planned first          (illegal)
     lost        planned same           (illegal)
+    lost        planned refines        (illegal)
     lost        planned differs        (illegal)
+    lost        planned provisionally  (illegal)
     lost        planned empty differs  (illegal)
     lost        plan failed            (illegal)
     lost        deferred               (illegal)
+    lost        pruned                 (illegal)
     lost        interrupted            (illegal)
     lost        applied                applied
     lost        apply failed           failed(apply)

@@ -10,8 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lockkeeper::domain::event::Event;
 use lockkeeper::domain::ids::{
-    CommitSha, ContentDigest, LockKey, Login, PlanDigest, PullId, PullNumber, RepoId, RepoPath, RunId, StackName,
-    TicketId,
+    Attempt, CommitSha, ContentDigest, LockKey, Login, PullId, PullNumber, RepoId, RepoPath, RunId, StackName, TicketId,
 };
 use lockkeeper::domain::job::Job;
 use lockkeeper::domain::layout::{ReadSet, Stack, StateAt, Tool};
@@ -37,6 +36,20 @@ pub struct Def {
     pub autoplan: bool,
     /// Cannot be planned before its upstreams were applied once.
     pub deferred: bool,
+    pub cascade: Cascade,
+}
+
+/// What becomes of its plan while an upstream is planned and not applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cascade {
+    /// It reads what was applied last.
+    Off,
+    /// A provisional plan: what the upstreams will hold is known.
+    Known,
+    /// A provisional plan: what the upstreams will hold is known only after their applies.
+    Unknown,
+    /// None, because nothing that it takes changes. So it is said; what it reads may turn out otherwise all the same.
+    Pruned,
 }
 
 pub const PLAIN: Def = Def {
@@ -46,6 +59,7 @@ pub const PLAIN: Def = Def {
     late_key: false,
     autoplan: true,
     deferred: false,
+    cascade: Cascade::Off,
 };
 
 /// What every stack holds in one tree: a number stands for its configuration, and 0 for none: its files are gone.
@@ -78,7 +92,12 @@ pub struct Branch {
 #[derive(Debug, Clone)]
 pub struct Made {
     real: u64,
+    /// What its apply would leave; 0 as well for a provisional one, which has none.
     target: u64,
+    /// What the plan shows that its state will hold; none: it is not known yet.
+    shows: Option<u64>,
+    /// Of a provisional plan: which plans of the upstreams it was made with.
+    given: BTreeMap<StackName, Attempt>,
     /// What the states of the upstreams held.
     upstream: BTreeMap<LockKey, u64>,
 }
@@ -139,7 +158,7 @@ pub struct World {
     pub real: BTreeMap<LockKey, u64>,
     /// Words of lost applies that may still come.
     pub late: Vec<(i64, Event)>,
-    plans: BTreeMap<PlanDigest, Made>,
+    plans: BTreeMap<(RunId, StackName, Attempt), Made>,
     trees: BTreeMap<RunId, Tree>,
     same: BTreeSet<(TicketId, StackName, ContentDigest)>,
     counter: u64,
@@ -392,8 +411,12 @@ pub fn word(state: &StackState) -> String {
         StackState::Waiting => "waiting".to_owned(),
         StackState::Held => "held".to_owned(),
         StackState::Planning { .. } => "planning".to_owned(),
-        StackState::Planned(plan) if plan.counts.is_empty() => "planned(nothing)".to_owned(),
+        StackState::Planned(plan) if plan.counts.is_empty() && plan.provisional().is_none() => {
+            "planned(nothing)".to_owned()
+        }
+        StackState::Planned(plan) if plan.provisional().is_some() => "provisional".to_owned(),
         StackState::Planned(_) => "planned".to_owned(),
+        StackState::Pruned(_) => "pruned".to_owned(),
         StackState::Deferred(up) => format!("deferred({up})"),
         StackState::Queued(_) => "queued".to_owned(),
         StackState::Replanning { .. } => "replanning".to_owned(),

@@ -6,7 +6,7 @@ use lockkeeper::domain::command::{Command, Selector};
 use lockkeeper::domain::event::Event;
 use lockkeeper::domain::ids::{Fence, LockKey, StackName, StackRunId, TicketId};
 use lockkeeper::domain::job::Work;
-use lockkeeper::domain::plan::PlanSummary;
+use lockkeeper::domain::plan::FinalPlan;
 use lockkeeper::domain::pull::{PullState, Review, ReviewKind};
 use lockkeeper::domain::rules::Requirement;
 use lockkeeper::domain::run::{Compared, Discovery, StackEvent, StackRun, StackState};
@@ -18,7 +18,7 @@ use lockkeeper::engine::standing::{Stands, standing};
 use super::{World, id, key_of, login, word};
 
 impl World {
-    /// Remembers which real plans were found to be what was reviewed.
+    /// Remembers which real plans were found to be what was reviewed, or to refine it.
     pub fn note_same(&mut self, before: &State, events: &[Event]) {
         for event in events {
             if let Event::Stack {
@@ -27,7 +27,7 @@ impl World {
                 event:
                     StackEvent::Planned {
                         plan,
-                        compared: Compared::Same,
+                        compared: Compared::Same | Compared::Refines(_),
                     },
                 ..
             } = event
@@ -126,7 +126,7 @@ impl World {
         at: &StackName,
         stack: &StackRun,
         ticket: TicketId,
-        plan: &PlanSummary,
+        plan: &FinalPlan,
         fence: Fence,
     ) {
         let pull = after.pull.now.as_ref().expect("it was asked");
@@ -150,11 +150,16 @@ impl World {
             let done = match &up.state {
                 StackState::Applied(_) => true,
                 StackState::Planned(plan) => plan.counts.is_empty(),
+                // Nothing above it may be about to change either.
+                StackState::Pruned(above) => above.iter().all(|above| match &run.stacks[above].state {
+                    StackState::Planned(plan) => plan.is_nothing_for_good(),
+                    _ => false,
+                }),
                 _ => false,
             };
             assert!(done, "{at} is applied while {} is {}", up.stack.name, word(&up.state));
         }
-        let made = &self.plans[&plan.digest];
+        let made = &self.plans[&(run.id, at.clone(), plan.attempt)];
         // Of a state whose place nobody knows, an apply during the real plan cannot be seen.
         let known: BTreeSet<&LockKey> = stack.upstream_keys.values().flatten().collect();
         for (key, value) in made.upstream.iter().filter(|(key, _)| known.contains(key)) {
@@ -259,9 +264,37 @@ impl World {
                             | StackState::Applying { .. }
                     );
                     assert!(!moving, "#{number} {name} is {:?} at rest", stack.state);
+                    if run.end.is_none() {
+                        self.check_foreseen(run, name, stack);
+                    }
                 }
             }
             self.check_locks_at_rest(*number, &state);
+        }
+    }
+
+    /// What people read at rest was made with the plans that they read beside it, and with none that is applied.
+    fn check_foreseen(&self, run: &lockkeeper::domain::run::Run, at: &StackName, stack: &StackRun) {
+        let upstreams = match &stack.state {
+            StackState::Planned(plan) => match plan.provisional() {
+                Some(provisional) => {
+                    for (up, attempt) in &self.plans[&(run.id, at.clone(), plan.attempt)].given {
+                        let now = run.stacks[up].reviewed_attempt();
+                        assert_eq!(now, Some(*attempt), "{at} was planned with another plan of {up}");
+                    }
+                    &provisional.upstreams
+                }
+                None => return,
+            },
+            StackState::Pruned(upstreams) => upstreams,
+            _ => return,
+        };
+        for up in upstreams {
+            let state = &run.stacks[up].state;
+            assert!(
+                !matches!(state, StackState::Applied(_)),
+                "{at} was not planned after the apply of {up}"
+            );
         }
     }
 

@@ -7,12 +7,19 @@ use lockkeeper::domain::graph::{Because, Edge, Reads, Reason};
 use lockkeeper::domain::ids::{Attempt, LockKey, PlanDigest, RunId, StackName, StackRunId, TreeSha};
 use lockkeeper::domain::job::Work;
 use lockkeeper::domain::located::Place;
-use lockkeeper::domain::plan::{Counts, Difference, PlanSummary};
+use lockkeeper::domain::plan::{Became, Counts, Difference, PlanKind, PlanSummary, Provisional};
 use lockkeeper::domain::pull::PullState;
 use lockkeeper::domain::run::{Aim, Compared, Failure, Found, Phase, StackEvent, StackRun, StackState};
 use lockkeeper::domain::verdict::{Effect, Finding, Verdict};
 
-use super::{Fate, Made, Running, Tree, World, content, definition, id, key_of, name, path};
+use super::{Cascade, Def, Fate, Made, Running, Tree, World, content, definition, id, key_of, name, path};
+
+impl Made {
+    /// Whether it shows that nothing changes.
+    fn is_nothing(&self) -> bool {
+        self.shows == Some(self.real)
+    }
+}
 
 impl World {
     pub fn start(&mut self, at: usize) {
@@ -36,8 +43,11 @@ impl World {
             ..
         }) = &event
         {
-            let made = self.made(number, *run, stack);
-            self.plans.insert(plan.digest.clone(), made);
+            let made = match plan.provisional() {
+                None => self.made(*run, stack),
+                Some(_) => self.foreseen(number, *run, stack),
+            };
+            self.plans.insert((*run, stack.clone(), plan.attempt), made);
         }
         if let Some(stack) = job.work.stack().map(|(_, name)| name.to_string())
             && let Some(fates) = self
@@ -235,21 +245,74 @@ impl World {
             reviewed: None,
             tried: false,
             outdated: false,
+            became: Vec::new(),
+            given: BTreeMap::new(),
             attempt: Attempt(0),
             state,
         }
     }
 
-    pub fn made(&self, _number: i64, run: RunId, stack: &StackName) -> Made {
+    pub fn made(&self, run: RunId, stack: &StackName) -> Made {
         let def = self.def(stack.as_str());
         let tree = &self.trees[&run];
+        let target = self.target(def, tree);
         Made {
             real: self.real.get(&key_of(def.name)).copied().unwrap_or(0),
-            target: self.target(def, tree),
+            target,
+            shows: Some(target),
+            given: BTreeMap::new(),
             upstream: self
                 .needs(def, tree)
                 .map(|up| (key_of(up), self.real.get(&key_of(up)).copied().unwrap_or(0)))
                 .collect(),
+        }
+    }
+
+    /// Upstreams whose changes are planned and not applied.
+    fn still_to_change(&self, number: i64, run: RunId, def: &Def) -> BTreeSet<StackName> {
+        let run_of = &self.states[&id(number)].runs[&run];
+        let changing = |up: &StackName| {
+            run_of.stacks.get(up).is_some_and(|up| match &up.state {
+                StackState::Applied(_) | StackState::Pruned(_) => false,
+                StackState::Planned(plan) => !plan.is_nothing_for_good(),
+                _ => true,
+            })
+        };
+        let all = self.needs(def, &self.trees[&run]).map(name);
+        all.filter(changing).collect()
+    }
+
+    /// A provisional plan: what it shows rests on what the plans of its upstreams show.
+    fn foreseen(&self, number: i64, run: RunId, stack: &StackName) -> Made {
+        let def = self.def(stack.as_str());
+        let tree = &self.trees[&run];
+        let stacks = &self.states[&id(number)].runs[&run].stacks;
+        let changing = self.still_to_change(number, run, def);
+        let mut given = BTreeMap::new();
+        let mut read = Some(0);
+        for up in self.needs(def, tree) {
+            let plan = stacks.get(&name(up)).and_then(|up| up.reviewed.as_ref());
+            let value = match plan.filter(|_| changing.contains(&name(up))) {
+                Some(plan) => {
+                    given.insert(name(up), plan.attempt);
+                    self.plans[&(run, name(up), plan.attempt)].shows
+                }
+                None => Some(self.real.get(&key_of(up)).copied().unwrap_or(0)),
+            };
+            read = read.zip(value).map(|(read, value)| read + value);
+        }
+        let own = tree.get(def.name).copied().unwrap_or(0) * 1000;
+        let shows = match def.cascade {
+            Cascade::Unknown => None,
+            Cascade::Off | Cascade::Known | Cascade::Pruned => {
+                read.map(|read| own + if def.reads { read % 997 } else { 0 })
+            }
+        };
+        Made {
+            target: 0,
+            shows,
+            given,
+            ..self.made(run, stack)
         }
     }
 
@@ -279,7 +342,41 @@ impl World {
                 keys: BTreeSet::from([key_of(def.name)]),
             };
         }
-        let made = self.made(number, at.run, &at.stack);
+        let changing = match stack.goes() {
+            true => BTreeSet::new(),
+            false => self.still_to_change(number, at.run, def),
+        };
+        let planned = |up: &StackName| {
+            matches!(
+                run.stacks[up].state,
+                StackState::Planned(_) | StackState::Differs { .. }
+            )
+        };
+        let cascades = !changing.is_empty() && changing.iter().all(planned);
+        let first = matches!(stack.state, StackState::Planning { .. });
+        let (made, provisional) = match def.cascade {
+            Cascade::Pruned if first && cascades && self.made(at.run, &at.stack).is_nothing() => {
+                return StackEvent::Pruned {
+                    upstreams: changing,
+                    keys: BTreeSet::from([key_of(def.name)]),
+                };
+            }
+            Cascade::Known | Cascade::Unknown if first && cascades => (self.foreseen(number, at.run, &at.stack), true),
+            Cascade::Off | Cascade::Known | Cascade::Unknown | Cascade::Pruned => (self.made(at.run, &at.stack), false),
+        };
+        let file = PlanDigest::parse(&format!("{:032x}{:032x}", self.counter, self.plans.len() + 1)).expect("hex");
+        let (kind, reads_todays) = match provisional {
+            false => (PlanKind::Final(file), changing),
+            true => {
+                let provisional = Provisional {
+                    upstreams: changing,
+                    fallbacks: Vec::new(),
+                    not_evaluated: 0,
+                    read_today: Vec::new(),
+                };
+                (PlanKind::Provisional(provisional), BTreeSet::new())
+            }
+        };
         let findings = self
             .denied
             .iter()
@@ -290,21 +387,13 @@ impl World {
                 message: "no owner".to_owned(),
                 address: None,
             });
-        let reads_todays = self.needs(def, tree).filter(|up| {
-            !stack.goes()
-                && run.stacks.get(&name(up)).is_some_and(|up| match &up.state {
-                    StackState::Applied(_) => false,
-                    StackState::Planned(plan) => !plan.counts.is_empty() || !plan.reads_todays.is_empty(),
-                    _ => true,
-                })
-        });
         let plan = PlanSummary {
             attempt: stack.attempt,
-            digest: PlanDigest::parse(&format!("{:032x}{:032x}", self.counter, self.plans.len() + 1)).expect("hex"),
-            content: content(def.name, made.real, made.target),
+            kind,
+            content: content(def.name, made.real, made.shows.unwrap_or(u64::MAX)),
             counts: match stack.aim {
                 Aim::Change => Counts {
-                    change: u32::from(made.real != made.target),
+                    change: u32::from(!made.is_nothing()),
                     ..Counts::default()
                 },
                 Aim::Destroy => Counts {
@@ -317,19 +406,32 @@ impl World {
             made_against: BTreeMap::new(),
             facts: None,
             on: None,
-            reads_todays: reads_todays.map(name).collect(),
+            reads_todays,
         };
         let compared = match (&stack.state, &stack.reviewed) {
             (StackState::Replanning { .. }, Some(reviewed)) => {
-                let old = &self.plans[&reviewed.digest];
+                let old = &self.plans[&(at.run, at.stack.clone(), reviewed.attempt)];
                 let same = match stack.tried {
-                    true => old.target == made.target,
+                    true => old.shows == Some(made.target),
                     false => reviewed.content == plan.content,
                 };
-                match same && !plan.verdict.is_worse_than(&reviewed.verdict) {
-                    true => Compared::Same,
-                    false => Compared::Differs(Difference {
-                        lines: vec![format!("reviewed {}, really {}", old.target, made.target)],
+                let refines = old.shows.is_none() && (stack.tried || old.real == made.real);
+                match (same, refines) {
+                    _ if plan.verdict.is_worse_than(&reviewed.verdict) => Compared::Differs(Difference {
+                        lines: vec!["a policy denies it".to_owned()],
+                    }),
+                    (true, _) => Compared::Same,
+                    (false, true) => Compared::Refines(vec![Became {
+                        subject: at.stack.to_string(),
+                        attribute: None,
+                        value: made.target.to_string(),
+                    }]),
+                    (false, false) => Compared::Differs(Difference {
+                        lines: vec![format!(
+                            "reviewed {}, really {}",
+                            old.shows.unwrap_or_default(),
+                            made.target
+                        )],
                     }),
                 }
             }
@@ -378,7 +480,7 @@ impl World {
         }
         let writing = |running: &Running| running.writes.as_ref().is_some_and(|(other, _)| *other == key);
         assert!(!self.running.iter().any(writing), "two applies of {key} overlap");
-        let made = &self.plans[&plan.digest];
+        let made = &self.plans[&(at.run, at.stack.clone(), plan.attempt)];
         let real = self.real.get(&key).copied().unwrap_or(0);
         assert_eq!(made.real, real, "the saved plan of {at} is stale");
         self.applied.push(format!("#{number} {}", at.stack));

@@ -134,7 +134,7 @@ impl World {
                     ..
                 } => keys.extend(plan.keys.iter().cloned()),
                 Event::Stack {
-                    event: StackEvent::Deferred { keys: of_stack, .. },
+                    event: StackEvent::Deferred { keys: of_stack, .. } | StackEvent::Pruned { keys: of_stack, .. },
                     ..
                 } => keys.extend(of_stack.iter().cloned()),
                 _ => {}
