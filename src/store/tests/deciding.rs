@@ -151,8 +151,15 @@ async fn two_pulls_that_want_one_lock_see_each_other() {
 
 async fn corrupted(statement: &'static str) -> (World, StoreError) {
     let world = world().await;
-    for seed in 0..20 {
+    // Until there is a row of every kind.
+    for seed in 0.. {
         decide(&world, pull(1), after(seed), |step| Draw(seed).change(&mut step.state)).await;
+        let state = world.store.peek(pull(1)).await.expect("reads");
+        let stacks = state.runs.values().any(|run| !run.stacks.is_empty());
+        let held = state.locks.values().any(|lock| lock.held_by(pull(1)));
+        if seed >= 20 && stacks && held && !state.tickets.is_empty() && !state.commands.is_empty() {
+            break;
+        }
     }
     world.sabotage(statement).await;
     let error = world.store.peek(pull(1)).await.expect_err("the row is broken");
