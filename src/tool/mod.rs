@@ -10,6 +10,7 @@ pub mod site;
 pub mod terragrunt;
 pub mod backend;
 pub mod beneath;
+pub mod cascade;
 pub mod diagnostics;
 pub mod fetch;
 pub mod inputs;
