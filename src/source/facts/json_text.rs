@@ -1,5 +1,7 @@
 //! Owns JSON as a tree in which every key and value knows its line.
 
+use std::ops::Range;
+
 use serde::de::IgnoredAny;
 
 use crate::source::facts::Broken;
@@ -8,6 +10,8 @@ use crate::source::facts::Broken;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     pub line: u32,
+    /// The bytes of the value in the text.
+    pub at: Range<usize>,
     pub value: Json,
 }
 
@@ -26,6 +30,8 @@ pub enum Json {
 pub struct Entry {
     /// Of the key.
     pub line: u32,
+    /// The bytes of the key, quotes included.
+    pub key_at: Range<usize>,
     pub key: String,
     pub value: Node,
 }
@@ -82,7 +88,7 @@ struct Scan<'t> {
 impl<'t> Scan<'t> {
     fn node(&mut self) -> Option<Node> {
         let first = self.peek()?;
-        let line = self.line;
+        let (line, from) = (self.line, self.at);
         let value = match first {
             b'{' | b'[' => {
                 self.levels += 1;
@@ -101,7 +107,8 @@ impl<'t> Scan<'t> {
                 number => Json::Number(number.to_owned()),
             },
         };
-        Some(Node { line, value })
+        let at = from..self.at;
+        Some(Node { line, at, value })
     }
 
     /// The next byte that is no white space.
@@ -125,13 +132,19 @@ impl<'t> Scan<'t> {
                 b'}' => break,
                 b',' => self.at += 1,
                 _ => {
-                    let line = self.line;
+                    let (line, from) = (self.line, self.at);
                     let key = self.string()?;
+                    let key_at = from..self.at;
                     // The colon.
                     self.peek()?;
                     self.at += 1;
                     let value = self.node()?;
-                    entries.push(Entry { line, key, value });
+                    entries.push(Entry {
+                        line,
+                        key_at,
+                        key,
+                        value,
+                    });
                 }
             }
         }
