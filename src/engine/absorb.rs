@@ -215,13 +215,7 @@ fn deferred(
 }
 
 /// Nobody was shown a plan: what a real one changes later is new to them.
-fn pruned(
-    step: &mut Step,
-    id: RunId,
-    name: &StackName,
-    upstreams: &BTreeSet<StackName>,
-    began: &StackState,
-) {
+fn pruned(step: &mut Step, id: RunId, name: &StackName, upstreams: &BTreeSet<StackName>, began: &StackState) {
     let Some(run) = step.state.runs.get_mut(&id) else {
         return;
     };

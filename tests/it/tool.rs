@@ -26,6 +26,8 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+mod cascade;
+
 /// A server's folders, and a checkout to plan.
 struct World {
     dir: TempDir,

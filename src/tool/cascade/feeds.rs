@@ -11,9 +11,12 @@ use crate::domain::ids::{RepoPath, StackName};
 pub struct ModuleFiles {
     pub dir: RepoPath,
     /// By name, whole texts: the files that the tool in question loads from this directory, and no others (see
-    /// `source::parse::Flavour::is_loaded`).
+    /// `source::facts::parse::Flavour::is_loaded`).
     pub files: BTreeMap<String, String>,
 }
+
+/// The data source whose reads are rewritten.
+pub const KIND: &str = "terraform_remote_state";
 
 /// Which reads are fed by which upstream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

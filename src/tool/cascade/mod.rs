@@ -4,3 +4,7 @@ pub mod feeds;
 pub mod names;
 pub mod rests;
 pub mod rewrite;
+pub mod texts;
+
+#[cfg(test)]
+mod tests;

@@ -5,9 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::domain::ids::{RepoPath, StackName};
 use crate::domain::located::Place;
 use crate::tool::cascade::feeds::{Feeds, ModuleFiles};
+use crate::tool::cascade::rests::instances::Instances;
+use crate::tool::cascade::rests::web::Web;
+use crate::tool::cascade::texts::Module;
+
+pub mod instances;
+pub mod report;
+pub mod spin;
+pub mod web;
 
 /// An output that something rests on.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fed {
     pub upstream: StackName,
     /// `None`: all of them, or one whose name is known only when it runs.
@@ -75,6 +83,33 @@ impl Fed {
 
 /// What rests on the outputs that `feeds` brings. Call it on a deep stack (`source::parallel::on_a_deep_stack`).
 pub fn rests(modules: &[ModuleFiles], root: &RepoPath, feeds: &Feeds) -> Rests {
-    let _ = (modules, root, feeds);
-    Rests::default()
+    found(modules, root, feeds).0
+}
+
+type DataSources = BTreeMap<(RepoPath, String, String), On>;
+
+/// The same of the data sources by directory, type and name: all calls of their module together.
+pub(in crate::tool::cascade) fn data_sources(modules: &[ModuleFiles], root: &RepoPath, feeds: &Feeds) -> DataSources {
+    found(modules, root, feeds).1
+}
+
+fn found(modules: &[ModuleFiles], root: &RepoPath, feeds: &Feeds) -> (Rests, DataSources) {
+    let parsed: BTreeMap<&RepoPath, Module<'_>> =
+        modules.iter().map(|files| (&files.dir, Module::read(files))).collect();
+    let instances = Instances::of(&parsed, root);
+    let mut web = Web::new(&instances, feeds);
+    let reports = spin::spin(&instances, &mut web);
+    let is_whole = instances.is_whole && web.spread();
+    let mut rests = Rests {
+        incomplete: !is_whole,
+        ..Rests::default()
+    };
+    let mut data_sources = DataSources::new();
+    for (node, report) in reports {
+        let on = web.on(node);
+        if !on.is_empty() {
+            report::file(report, on, &mut rests, &mut data_sources);
+        }
+    }
+    (rests, data_sources)
 }
