@@ -133,6 +133,42 @@ fn errors(text: &[String]) -> Vec<Block<'_>> {
         .collect()
 }
 
+/// One error of a tool's text.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub headline: String,
+    /// Whose object it is about: a provider said it of `data.aws_ami.x` or `provider["registry…/aws"]`. Without it the
+    /// tool itself speaks, of the configuration.
+    pub with: Option<String>,
+    pub place: Option<Place>,
+    /// All of it, each run of blanks one space.
+    pub words: String,
+}
+
+/// The errors in [`Said::text`].
+pub(crate) fn problems(text: &str) -> Vec<Problem> {
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let problem = |block: Block<'_>| {
+        let with = block.lines.iter().find_map(|line| line.strip_prefix("  with "));
+        let place = block.lines.iter().find_map(|line| {
+            let (file, number, _) = place(line)?;
+            Some(Place::line(RepoPath::parse(file).ok()?, number))
+        });
+        Problem {
+            headline: block.headline.to_owned(),
+            with: with.map(|with| with.trim_end_matches(',').to_owned()),
+            place,
+            words: block
+                .lines
+                .iter()
+                .flat_map(|line| line.split_whitespace())
+                .collect::<Vec<_>>()
+                .join(" "),
+        }
+    };
+    errors(&lines).into_iter().map(problem).collect()
+}
+
 impl Block<'_> {
     fn located(&self) -> Option<Located> {
         let at = self.lines.iter().position(|line| place(line).is_some())?;
@@ -185,6 +221,22 @@ mod tests {
         );
         assert!(said.text.contains("  on infra/net/main.tf line 5, in resource"));
         assert!(said.text.contains("│ while calling file(path)"));
+    }
+
+    #[test]
+    fn who_says_an_error_is_read_too() {
+        let text = "Error: Unable to find remote state\n\n  with module.a.data.terraform_remote_state.x[0],\n  on infra/a.tf line 3, in data \"terraform_remote_state\" \"x\":\n   3:   backend = 1\n\nNo\nsuch.\n\nError: Oh\n\nno";
+        let all = problems(text);
+        assert_eq!(
+            all[0].with.as_deref(),
+            Some("module.a.data.terraform_remote_state.x[0]")
+        );
+        assert_eq!(
+            all[0].place.as_ref().map(Place::to_string).as_deref(),
+            Some("infra/a.tf:3")
+        );
+        assert!(all[0].words.ends_with("No such."));
+        assert_eq!((all[1].with.as_deref(), &all[1].place), (None, &None));
     }
 
     #[test]

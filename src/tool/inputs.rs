@@ -75,18 +75,16 @@ pub(crate) struct Config {
     pub init: Option<Init>,
 }
 
+/// A root module's directory and those of all local modules that it calls, directly or not.
+pub(crate) fn local_modules(checkout: &Path, root: &RepoPath) -> Result<BTreeSet<RepoPath>, ToolError> {
+    modules(checkout, root, &mut Reading::new())
+}
+
 /// Reads the run's checkout, which no tool can write to; of a unit what terragrunt put together.
 ///
 /// `kept`: whether its state is kept on this server, which an override in its tree says to `init`.
 pub(crate) fn read(at: &StackAt<'_>, config: &Config, installed: &Installed, kept: bool) -> Result<Inputs, ToolError> {
-    let mut reading = Reading {
-        hash: Sha256::new(),
-        modules_pinned: true,
-        everything: false,
-        runs_code: false,
-        needs: BTreeSet::new(),
-        parts: 0,
-    };
+    let mut reading = Reading::new();
     reading.part("format", b"3");
     reading.part("tool", installed.tool.word().as_bytes());
     reading.part("version", installed.version.to_string().as_bytes());
@@ -169,7 +167,7 @@ fn modules(checkout: &Path, root: &RepoPath, reading: &mut Reading) -> Result<BT
 }
 
 /// How one directory is written from another.
-fn relative(from: &RepoPath, to: &RepoPath) -> String {
+pub(crate) fn relative(from: &RepoPath, to: &RepoPath) -> String {
     let from: Vec<&str> = from.as_str().split('/').filter(|part| !part.is_empty()).collect();
     let to: Vec<&str> = to.as_str().split('/').filter(|part| !part.is_empty()).collect();
     let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
@@ -179,7 +177,7 @@ fn relative(from: &RepoPath, to: &RepoPath) -> String {
 }
 
 /// Files that the tools load from a directory, and the tests below it, in order.
-fn configuration(checkout: &Path, dir: &RepoPath) -> Result<Vec<RepoPath>, ToolError> {
+pub(crate) fn configuration(checkout: &Path, dir: &RepoPath) -> Result<Vec<RepoPath>, ToolError> {
     const ENDINGS: [&str; 8] = [
         ".tf",
         ".tf.json",
@@ -219,7 +217,7 @@ fn inside(checkout: &Path, path: &RepoPath) -> Option<std::path::PathBuf> {
 
 /// A file of the checkout; `None` if there is none, or a link leads out of the checkout (the tool is confined and
 /// cannot follow it either).
-fn file(checkout: &Path, path: &RepoPath) -> Result<Option<Vec<u8>>, ToolError> {
+pub(crate) fn file(checkout: &Path, path: &RepoPath) -> Result<Option<Vec<u8>>, ToolError> {
     use std::io::Read;
     let Some(real) = inside(checkout, path).filter(|real| real.is_file()) else {
         return Ok(None);
@@ -238,6 +236,17 @@ fn file(checkout: &Path, path: &RepoPath) -> Result<Option<Vec<u8>>, ToolError> 
 }
 
 impl Reading {
+    fn new() -> Self {
+        Reading {
+            hash: Sha256::new(),
+            modules_pinned: true,
+            everything: false,
+            runs_code: false,
+            needs: BTreeSet::new(),
+            parts: 0,
+        }
+    }
+
     fn part(&mut self, name: &str, bytes: &[u8]) {
         for piece in [name.as_bytes(), bytes] {
             self.hash.update((piece.len() as u64).to_le_bytes());
@@ -387,14 +396,7 @@ mod tests {
     use super::*;
 
     fn digest(name: &str, text: &str) -> (String, bool, bool, Vec<String>) {
-        let mut reading = Reading {
-            hash: Sha256::new(),
-            modules_pinned: true,
-            everything: false,
-            runs_code: false,
-            needs: BTreeSet::new(),
-            parts: 0,
-        };
+        let mut reading = Reading::new();
         let sources = reading.config(name, text.as_bytes());
         reading.needed();
         (

@@ -35,6 +35,9 @@ pub struct PlannedOutput {
     pub planned: Planned,
     /// The value that was last applied; `None`: there was none.
     pub prior: Option<Json>,
+    /// The type of `prior` where the planned value is not wholly known; else it may be the planned value's. Null: the
+    /// tool did not say.
+    pub prior_kind: Json,
 }
 
 /// One output in the state. Its `Debug` shows no value.

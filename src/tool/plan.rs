@@ -86,31 +86,14 @@ pub async fn plan(site: &Site, at: &StackAt<'_>, seed: &Seed, inputs: &Inputs) -
         };
     }
 
-    let out = at.attempt.join("out");
-    fs::create_dir_all(&out).map_err(ToolError::io("make a folder"))?;
-    let vars = write_variables(at, inputs)?;
-    let mut command = Command::new(
-        Step::Plan,
-        &seed.installed.file,
-        plan_args(at, inputs.aim, &out, vars.as_deref()),
-        &seed.data_dir,
-    );
-    command.env = workspace_env(at);
-    command.read = states(site, at);
-    command.read.extend(vars.clone());
-    command.write = vec![at.tree.clone(), out.clone()];
-    command.deadline = site.deadlines.plan;
-    let command = seed.run(site, at, command)?;
-    let finished = command.run(site, at).await;
-    unit::forget(at).map_err(ToolError::io("remove an order"))?;
-    if let Some(vars) = vars {
-        fs::remove_file(vars).map_err(ToolError::io("remove the variables' file"))?;
-    }
-    // 2: there are changes
-    let finished = finished?.expect(&[0, 2], at, &redactor)?;
-
-    let (file, digest) = take_plan(at, &out)?;
-    let shown = show(site, at, seed, &file, &redactor).await?;
+    let told = Told {
+        aim: inputs.aim,
+        variables: &inputs.variables,
+        read: &[],
+    };
+    let made = make(site, at, seed, &told, &redactor).await?;
+    let (file, digest) = take_plan(at)?;
+    let shown = show(site, at, seed, &told, &file, &redactor).await?;
     let reading::Read {
         plan,
         json,
@@ -123,7 +106,7 @@ pub async fn plan(site: &Site, at: &StackAt<'_>, seed: &Seed, inputs: &Inputs) -
         return Err(workspace::missing(at.stack, &seed.installed));
     }
     Ok(Planned {
-        text: text(&finished.stdout, &redactor_for(site, at, &secrets)),
+        text: bounded(redactor_for(site, at, &secrets).text(&text(&made))),
         content: plan.content(),
         counts: plan.counts(),
         file,
@@ -134,6 +117,53 @@ pub async fn plan(site: &Site, at: &StackAt<'_>, seed: &Seed, inputs: &Inputs) -
         plan,
         hidden: secrets,
     })
+}
+
+/// What a plan is told besides what its stack says.
+pub(crate) struct Told<'a> {
+    pub aim: Aim,
+    /// Passed in a private file, after the stack's own variable files.
+    pub variables: &'a BTreeMap<String, Json>,
+    /// Further places that the tool has to read.
+    pub read: &'a [PathBuf],
+}
+
+/// Runs `plan`: what it printed. The plan file is where [`take_plan`] takes it.
+pub(crate) async fn make(
+    site: &Site,
+    at: &StackAt<'_>,
+    seed: &Seed,
+    told: &Told<'_>,
+    redactor: &Redactor,
+) -> Result<Vec<u8>, ToolError> {
+    let out = out(at);
+    fs::create_dir_all(&out).map_err(ToolError::io("make a folder"))?;
+    let vars = write_variables(at, told.variables)?;
+    let mut command = Command::new(
+        Step::Plan,
+        &seed.installed.file,
+        plan_args(at, told.aim, &out, vars.as_deref()),
+        &seed.data_dir,
+    );
+    command.env = workspace_env(at);
+    command.read = states(site, at);
+    command.read.extend(vars.clone());
+    command.read.extend_from_slice(told.read);
+    command.write = vec![at.tree.clone(), out];
+    command.deadline = site.deadlines.plan;
+    let command = seed.run(site, at, command)?;
+    let finished = command.run(site, at).await;
+    unit::forget(at).map_err(ToolError::io("remove an order"))?;
+    if let Some(vars) = vars {
+        fs::remove_file(vars).map_err(ToolError::io("remove the variables' file"))?;
+    }
+    // 2: there are changes
+    Ok(finished?.expect(&[0, 2], at, redactor)?.stdout)
+}
+
+/// Where the tool writes its plan file.
+fn out(at: &StackAt<'_>) -> PathBuf {
+    at.attempt.join("out")
 }
 
 /// Whether a unit's state holds no resource, one process. Its inputs do not matter for that.
@@ -216,18 +246,19 @@ fn option(name: &str, value: &Path) -> OsString {
 }
 
 /// Values never stand in arguments: every user of the machine can read those.
-fn write_variables(at: &StackAt<'_>, inputs: &Inputs) -> Result<Option<PathBuf>, ToolError> {
+fn write_variables(at: &StackAt<'_>, variables: &BTreeMap<String, Json>) -> Result<Option<PathBuf>, ToolError> {
     const NAME: &str = "lockkeeper.tfvars.json";
-    if inputs.variables.is_empty() {
+    if variables.is_empty() {
         return Ok(None);
     }
-    let bytes = serde_json::to_vec(&inputs.variables).expect("JSON values are JSON");
+    let bytes = serde_json::to_vec(variables).expect("JSON values are JSON");
     beneath::write(&at.attempt, Path::new(NAME), &bytes, 0o600).map_err(ToolError::io("write the variables' file"))?;
     Ok(Some(at.attempt.join(NAME)))
 }
 
 /// Takes the plan file away from where the tool could still write, then reads its digest.
-fn take_plan(at: &StackAt<'_>, out: &Path) -> Result<(PathBuf, PlanDigest), ToolError> {
+pub(crate) fn take_plan(at: &StackAt<'_>) -> Result<(PathBuf, PlanDigest), ToolError> {
+    let out = &out(at);
     let bytes = beneath::read(out, Path::new(OUT), MOST_PLAN).map_err(ToolError::io("take the plan file"))?;
     let bytes = bytes.ok_or_else(|| ToolError::io("take the plan file")(std::io::ErrorKind::NotFound.into()))?;
     let name = Path::new("plan.bin");
@@ -241,10 +272,12 @@ pub fn digest(bytes: &[u8]) -> PlanDigest {
     PlanDigest::parse(&hex::encode(Sha256::digest(bytes))).expect("SHA-256 in hexadecimal")
 }
 
-async fn show(
+/// What `show -json` says of a plan file.
+pub(crate) async fn show(
     site: &Site,
     at: &StackAt<'_>,
     seed: &Seed,
+    told: &Told<'_>,
     file: &Path,
     redactor: &Redactor,
 ) -> Result<Vec<u8>, ToolError> {
@@ -253,13 +286,14 @@ async fn show(
     command.env = workspace_env(at);
     command.read = states(site, at);
     command.read.push(file.to_owned());
+    command.read.extend_from_slice(told.read);
     command.deadline = site.deadlines.plan;
     let finished = seed.beside(command).run(site, at).await?.expect(&[0], at, redactor)?;
     Ok(finished.stdout)
 }
 
-/// What the tool printed, without the lines that only say how it got on.
-fn text(stdout: &[u8], redactor: &Redactor) -> String {
+/// What the tool printed, without the lines that only say how it got on. Not redacted yet.
+pub(crate) fn text(stdout: &[u8]) -> String {
     let clean = plain(&String::from_utf8_lossy(stdout));
     let progress = |line: &str| {
         const WORDS: [&str; 5] = [
@@ -272,7 +306,11 @@ fn text(stdout: &[u8], redactor: &Redactor) -> String {
         line.trim().is_empty() || WORDS.iter().any(|word| line.contains(word))
     };
     let lines: Vec<&str> = clean.lines().skip_while(|line| progress(line)).collect();
-    let mut text = redactor.text(lines.join("\n").trim_end());
+    lines.join("\n").trim_end().to_owned()
+}
+
+/// The text as it is kept: at most 4 MiB.
+pub(crate) fn bounded(mut text: String) -> String {
     if text.len() > MOST_TEXT {
         text.truncate(text.floor_char_boundary(MOST_TEXT));
         text.push_str("\n… (cut here)");
@@ -287,7 +325,7 @@ mod tests {
     #[test]
     fn progress_is_not_part_of_a_plan() {
         let stdout = b"terraform_data.x: Refreshing state... [id=1]\ndata.a.b: Reading...\n\nNo changes. Your infrastructure matches the configuration.\n\nx: Reading...\n";
-        let shown = text(stdout, &Redactor::new(&Secrets::default(), &[]));
+        let shown = text(stdout);
         assert_eq!(
             shown,
             "No changes. Your infrastructure matches the configuration.\n\nx: Reading..."

@@ -45,12 +45,26 @@ pub enum Prior {
 
 /// Reads the output of `show -json`. `secrets`: what is known to be sensitive already (environment, values from
 /// upstreams); `sensitive`: variables whose value is, whatever the configuration says.
-pub fn read(bytes: &[u8], mut secrets: Secrets, sensitive: &BTreeSet<String>, key: &HashKey) -> Result<Read, BadPlan> {
-    let mut json: Json = serde_json::from_slice(bytes).map_err(BadPlan::NotJson)?;
+pub fn read(bytes: &[u8], secrets: Secrets, sensitive: &BTreeSet<String>, key: &HashKey) -> Result<Read, BadPlan> {
+    read_json(parse(bytes)?, secrets, sensitive, key)
+}
+
+/// The plan as JSON, if it is of a format that we know. Every sensitive value is still in it.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Json, BadPlan> {
+    let json: Json = serde_json::from_slice(bytes).map_err(BadPlan::NotJson)?;
     match json["format_version"].as_str() {
-        Some(version) if version.starts_with("1.") => {}
-        version => return Err(BadPlan::Format(version.unwrap_or_default().chars().take(20).collect())),
+        Some(version) if version.starts_with("1.") => Ok(json),
+        version => Err(BadPlan::Format(version.unwrap_or_default().chars().take(20).collect())),
     }
+}
+
+/// Reads what [`parse`] gave.
+pub(crate) fn read_json(
+    mut json: Json,
+    mut secrets: Secrets,
+    sensitive: &BTreeSet<String>,
+    key: &HashKey,
+) -> Result<Read, BadPlan> {
     mask::collect(&mut json, sensitive, &mut secrets);
     if secrets.too_many() {
         return Err(BadPlan::TooManySecrets);
@@ -253,6 +267,7 @@ fn outputs(json: &Json) -> Result<BTreeMap<String, PlannedOutput>, BadPlan> {
                 sensitive,
                 planned,
                 prior,
+                prior_kind: json["prior_state"]["values"]["outputs"][name]["type"].clone(),
             },
         );
     }
