@@ -327,6 +327,7 @@ mod tests {
                 sensitive: false,
                 planned: crate::tool::output::Planned::Unknown,
                 prior: prior.map(Into::into),
+                prior_kind: Default::default(),
             };
             ((*name).to_owned(), output)
         };

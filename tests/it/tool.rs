@@ -27,6 +27,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 mod cascade;
+mod provisional;
 
 /// A server's folders, and a checkout to plan.
 struct World {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value as Json, json};
 
 use crate::domain::ids::RepoPath;
-use crate::source::parse::Flavour;
+use crate::source::facts::parse::Flavour;
 use crate::tool::beneath;
 use crate::tool::cascade::feeds::ModuleFiles;
 use crate::tool::cascade::rewrite::GeneratedModule;
