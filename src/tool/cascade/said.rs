@@ -91,7 +91,8 @@ pub fn in_the_authors_words(text: &str, root: &RepoPath, names: &Names, added: &
 
 /// A failed tool's words as the author knows the configuration.
 pub fn said(said: &Said, root: &RepoPath, names: &Names, added: &[GeneratedModule]) -> Said {
-    let text = in_the_authors_words(&said.text, root, names, added);
+    let text = at_the_authors_place(&said.text, root, &|name| names.is_ours(name));
+    let text = in_the_authors_words(&text, root, names, added);
     // its places are those of the repository already, and its secrets are gone
     diagnostics::read(
         b"",
@@ -99,6 +100,52 @@ pub fn said(said: &Said, root: &RepoPath, names: &Names, added: &[GeneratedModul
         &RepoPath::root(),
         &Redactor::new(&Secrets::default(), &[]),
     )
+}
+
+/// What a variable's own rules refuse is told at the line where it is passed, which is ours: it is moved to where the
+/// author wrote the rule.
+fn at_the_authors_place(text: &str, root: &RepoPath, ours: &dyn Fn(&str) -> bool) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let (mut out, mut quoted) = (Vec::new(), false);
+    for (index, line) in lines.iter().enumerate() {
+        if is_in_a_file_of_ours(line, ours) {
+            quoted = true;
+            let below = lines[index + 1..]
+                .iter()
+                .take_while(|line| !line.starts_with("Error: "));
+            let rule = below
+                .flat_map(|line| line.split_whitespace())
+                .find_map(|word| rule(word, ours));
+            let place = rule.and_then(|(file, number)| Some((root.join(file)?, number)));
+            out.extend(place.map(|(path, number)| format!("  on {path} line {number}, in a variable:")));
+        } else if quoted && is_quoted(line) {
+            // the line of ours
+        } else {
+            quoted = false;
+            out.push((*line).to_owned());
+        }
+    }
+    out.join("\n")
+}
+
+/// `  on app/OURS.tf line 3, in module "OURS":`.
+fn is_in_a_file_of_ours(line: &str, ours: &dyn Fn(&str) -> bool) -> bool {
+    let named = line.strip_prefix("  on ").and_then(|line| line.split_once(" line "));
+    named.is_some_and(|(file, _)| file.rsplit('/').next().is_some_and(ours))
+}
+
+/// `   3:   vpc = …`.
+fn is_quoted(line: &str) -> bool {
+    let number = line.split_once(": ").map(|(number, _)| number.trim());
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// `OURS/vars.tf:5,3-13.` of `This was checked by the validation rule at …` and `declared at …`.
+fn rule<'t>(word: &'t str, ours: &dyn Fn(&str) -> bool) -> Option<(&'t str, u32)> {
+    let (folder, place) = word.split_once('/')?;
+    let (file, numbers) = place.split_once(':')?;
+    let digits = numbers.split(|c: char| !c.is_ascii_digit()).next()?;
+    ours(folder).then_some((file, digits.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -172,5 +219,39 @@ mod tests {
         let told = said(&said_of(&text), &path("app"), &names, &[module]);
         assert_eq!(told.located[0].place, Some(Place::line(path("app/variables.tf"), 3)));
         assert!(!told.text.contains(names.stem()));
+    }
+
+    #[test]
+    fn what_a_variables_own_rule_refuses_is_told_at_the_rule() {
+        // terraform 1.11.4
+        let names = Names::choose(&[]);
+        let stem = names.stem();
+        for (end, line) in [
+            (
+                "moved\n\nThis was checked by the validation rule at STEM/vars.tf:5,3-13.",
+                5,
+            ),
+            (
+                "The given value is not suitable for module.STEM.var.vpc declared at\nSTEM/vars.tf:3,1-15: attribute \"n\" is required.",
+                3,
+            ),
+        ] {
+            let text = format!(
+                "Error: Invalid value for variable\n\n  on app/STEM.tf line 3, in module \"STEM\":\n   3:   vpc = x\n    ├────────────────\n    │ var.vpc.cidr is \"x\"\n\n{end}"
+            );
+            let told = said(&said_of(&text.replace("STEM", stem)), &path("app"), &names, &[]);
+            assert_eq!(
+                told.located[0].place,
+                Some(Place::line(path("app/vars.tf"), line)),
+                "{}",
+                told.text
+            );
+            assert!(
+                !told.text.contains(stem) && !told.text.contains("vpc = x"),
+                "{}",
+                told.text
+            );
+            assert!(told.text.contains("var.vpc.cidr is \"x\""), "{}", told.text);
+        }
     }
 }

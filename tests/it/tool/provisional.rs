@@ -853,6 +853,27 @@ async fn a_mistake_fails_and_says_the_authors_line_and_what_is_not_there_yet_is_
             );
         }
 
+        // a rule of a variable that is given something partly unknown
+        let ruled = "variable \"vpc\" {\n  type = object({ id = string, cidr = string })\n  validation {\n    condition     = var.vpc.cidr == \"10.0.0.0/16\"\n    error_message = \"it moved\"\n  }\n}\nresource \"terraform_data\" \"x\" {\n  input = var.vpc.id\n}\n";
+        chain.world.write(
+            "infra/app/main.tf",
+            &format!("terraform {{\n  backend \"local\" {{}}\n}}\n{ruled}"),
+        );
+        let mut cascade = reads("app", &[("network", &network)]);
+        cascade
+            .feeds
+            .variables
+            .insert("vpc".to_owned(), (name("network"), "vpc".to_owned()));
+        let failure = match chain.provisional("app", &cascade).await {
+            Err(why) => why.failure(),
+            Ok(_) => panic!("{tool:?}: it fails"),
+        };
+        assert_eq!(places(&failure), ["infra/app/main.tf:6"], "{failure:?}");
+        assert!(
+            failure.excerpt.contains("it moved") && !failure.excerpt.contains("lockkeeper"),
+            "{failure:?}"
+        );
+
         // the tool refuses what is the author's own in every plan
         let own = "resource \"terraform_data\" \"own\" {\n  input = data.terraform_remote_state.network.outputs.same\n}\nresource \"terraform_data\" \"x\" {\n  count = length(terraform_data.own.id)\n}\n";
         let Err(why) = again(&chain, own, &network).await else {
