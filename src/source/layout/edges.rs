@@ -8,6 +8,7 @@ use crate::domain::ids::{LockKey, StackName};
 use crate::domain::layout::Stack;
 use crate::domain::located::{Located, Place};
 use crate::source::config::Declared;
+use crate::source::facts::StateKind;
 use crate::source::module::Module;
 use crate::source::part::Part;
 use crate::source::part::walk::StateRead;
@@ -50,9 +51,14 @@ pub fn edges(
         }
     }
     for (name, part) in parts {
+        let several = of_several_states(&part.states);
         for read in &part.states {
             let stack = &stacks[name];
-            remote_edges(stack, read, &by_key, root_module, &mut joined);
+            let reads = match read.kind == StateKind::RemoteState && !several.contains(&(&read.place, &read.name)) {
+                true => read.reads.clone(),
+                false => Reads::Unknown,
+            };
+            remote_edges(stack, read, reads, &by_key, root_module, &mut joined);
         }
     }
     joined
@@ -103,9 +109,24 @@ fn declared_edges(
     }
 }
 
+/// Blocks that look into another state from one call of their module than from the next: nobody knows which read is of
+/// which.
+fn of_several_states(states: &[StateRead]) -> BTreeSet<(&Place, &String)> {
+    let mut first: BTreeMap<(&Place, &String), Option<&LockKey>> = BTreeMap::new();
+    let mut several = BTreeSet::new();
+    for read in states {
+        let key = read.key.as_ref().ok();
+        if *first.entry((&read.place, &read.name)).or_insert(key) != key {
+            several.insert((&read.place, &read.name));
+        }
+    }
+    several
+}
+
 fn remote_edges(
     stack: &Stack,
     read: &StateRead,
+    reads: Reads,
     by_key: &HashMap<&LockKey, Vec<&Stack>>,
     root_module: &dyn Fn(&Stack) -> Arc<Module>,
     joined: &mut Joined,
@@ -153,7 +174,7 @@ fn remote_edges(
             downstream: stack.name.clone(),
             upstream: upstream.name.clone(),
             outputs: BTreeMap::new(),
-            reads: read.reads.clone(),
+            reads: reads.clone(),
             because: Because::RemoteState {
                 place: read.place.clone(),
                 data_name: read.name.clone(),
