@@ -169,6 +169,7 @@ fn input(args: EvalArgs, now: Timestamp) -> anyhow::Result<Input> {
             base: None,
             phase: PhaseInput::Review,
         },
+        upstreams: Vec::new(),
         now,
     })
 }

@@ -122,6 +122,9 @@ pub struct StackRun {
     /// What became of the unknowns of the reviewed plan, where the real one refines it.
     #[serde(default)]
     pub became: Vec<Became>,
+    /// Why it is deferred, where more is known than the upstream it waits for.
+    #[serde(default)]
+    pub deferred_for: Option<Failure>,
     /// For each direct upstream in the run the plan it had when the last plan of this one was begun.
     #[serde(default)]
     pub given: BTreeMap<StackName, Attempt>,
@@ -224,6 +227,10 @@ impl Failure {
 }
 
 /// What a job learned about one stack run.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a job ends with one of these, and most are plans"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StackEvent {
@@ -233,11 +240,14 @@ pub enum StackEvent {
         compared: Compared,
     },
     PlanFailed(Failure),
-    /// An upstream was never applied, or lacks an output this stack is to be given.
+    /// An upstream was never applied, or lacks an output this stack is to be given; or a cascade plan cannot be made.
     /// Its states are known all the same: they are locked before it is planned for real.
     Deferred {
         upstream: StackName,
         keys: BTreeSet<LockKey>,
+        /// What a cascade plan came to.
+        #[serde(default)]
+        why: Option<Failure>,
     },
     /// It need not be planned: nothing that it takes from these upstreams, whose plans are there and not applied,
     /// changes.
@@ -292,7 +302,7 @@ impl StackState {
                     phase: Phase::Plan,
                     failure: failure.clone(),
                 }),
-                E::Deferred { upstream, keys: _ } => Move::To(S::Deferred(upstream.clone())),
+                E::Deferred { upstream, .. } => Move::To(S::Deferred(upstream.clone())),
                 E::Pruned { upstreams, keys: _ } => Move::To(S::Pruned(upstreams.clone())),
                 E::Interrupted | E::NotStarted(_) => Move::To(S::Waiting),
                 E::Applied | E::ApplyFailed(_) | E::ApplyLost | E::Outdated => Move::Illegal,
@@ -307,7 +317,7 @@ impl StackState {
                         phase: Phase::Replan,
                         failure: failure.clone(),
                     }),
-                    E::Deferred { upstream, keys: _ } => Move::To(S::Failed {
+                    E::Deferred { upstream, .. } => Move::To(S::Failed {
                         phase: Phase::Replan,
                         failure: Failure::saying(format!("{upstream} still does not have an output this stack needs")),
                     }),

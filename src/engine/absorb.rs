@@ -114,9 +114,9 @@ fn learned(step: &mut Step, id: RunId, name: &StackName, attempt: Attempt, event
     }
     match event {
         StackEvent::Planned { plan, compared } => planned(step, id, name, plan, compared),
-        StackEvent::Deferred { upstream, keys } => {
+        StackEvent::Deferred { upstream, keys, why } => {
             keys_are(step, id, name, keys);
-            deferred(step, id, name, upstream, before.made_against());
+            deferred(step, id, name, upstream, why.as_ref(), before.made_against());
         }
         StackEvent::Pruned { upstreams, keys } => {
             keys_are(step, id, name, keys);
@@ -190,6 +190,7 @@ fn deferred(
     id: RunId,
     name: &StackName,
     upstream: &StackName,
+    why: Option<&Failure>,
     began: Option<&BTreeMap<LockKey, Fence>>,
 ) {
     let Some(run) = step.state.runs.get_mut(&id) else {
@@ -211,6 +212,7 @@ fn deferred(
         return;
     }
     stack.reviewed = None;
+    stack.deferred_for = why.cloned();
     show(step, name, None);
 }
 

@@ -129,6 +129,7 @@ fn start(step: &mut Step, id: RunId, name: &StackName, next: Next, mint: Mint) {
         Next::Wait => stack.state = StackState::Waiting,
         Next::Plan => {
             stack.given = given;
+            stack.deferred_for = None;
             let attempt = stack.next_attempt();
             let made_against = fences(&step.state.locks, stack);
             stack.state = StackState::Planning { attempt, made_against };

@@ -1,6 +1,6 @@
 //! Owns the input document: what a policy can know of a plan besides its own data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -17,6 +17,8 @@ pub struct Input {
     /// None for a plan that no pull request asked for, and in `lockkeeper policy eval`.
     pub pull_request: Option<PullInput>,
     pub run: RunInput,
+    /// Whose planned outputs a provisional plan was given.
+    pub upstreams: Vec<UpstreamInput>,
     /// The only clock a policy has.
     pub now: Timestamp,
 }
@@ -44,6 +46,18 @@ pub struct PullInput {
     /// The branch it comes from.
     pub head: String,
     pub draft: bool,
+}
+
+/// An upstream that is planned and not applied. Names of the outputs that the stack takes, never values: each stands in
+/// one of the lists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UpstreamInput {
+    pub stack: StackName,
+    pub known: BTreeSet<String>,
+    /// In whole or in part.
+    pub unknown: BTreeSet<String>,
+    /// Unknown, and what was applied last or a mock stands for it.
+    pub fallback: BTreeSet<String>,
 }
 
 /// The run this plan belongs to.
@@ -74,6 +88,8 @@ pub enum RunKindInput {
 pub enum PlanKindInput {
     /// Of a stack as the merged tree describes it.
     Final,
+    /// Of the same with outputs of upstreams as those are planned: it cannot be applied, and the real plan is judged again.
+    Provisional,
     /// Of a stack that goes: all that it made is destroyed.
     Destroy,
 }
@@ -93,7 +109,7 @@ pub(super) struct Envelope<'a> {
     stack: &'a StackInput,
     pull_request: &'a Option<PullInput>,
     run: &'a RunInput,
-    upstreams: [(); 0],
+    upstreams: &'a [UpstreamInput],
     now: String,
     now_ns: i64,
 }
@@ -107,7 +123,7 @@ impl<'a> Envelope<'a> {
             stack: &input.stack,
             pull_request: &input.pull_request,
             run: &input.run,
-            upstreams: [],
+            upstreams: &input.upstreams,
             now: at.to_string(),
             now_ns: input.now.0.saturating_mul(1_000_000),
         }
@@ -138,6 +154,15 @@ mod tests {
                 base: Some(sha("b")),
                 phase: PhaseInput::Apply,
             },
+            upstreams: match plan_kind {
+                PlanKindInput::Final | PlanKindInput::Destroy => Vec::new(),
+                PlanKindInput::Provisional => vec![UpstreamInput {
+                    stack: StackName::parse("network").expect("a name"),
+                    known: BTreeSet::from(["cidr".to_owned()]),
+                    unknown: BTreeSet::from(["vpc_id".to_owned()]),
+                    fallback: BTreeSet::new(),
+                }],
+            },
             now: Timestamp(1_700_000_000_123),
         }
     }
@@ -159,6 +184,7 @@ mod tests {
         for input in [
             input(PlanKindInput::Final, Some(pull)),
             input(PlanKindInput::Destroy, None),
+            input(PlanKindInput::Provisional, None),
         ] {
             let mut document = serde_json::to_value(Envelope::of(&input)).expect("JSON");
             assert!(!validator.is_valid(&document), "without its plan");

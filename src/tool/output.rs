@@ -12,7 +12,8 @@ use crate::tool::site::{Site, StackAt};
 use crate::tool::terragrunt::unit;
 
 /// What an output would be after the apply.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Planned {
     /// `kind`: the tool's own type, e.g. `["set", "string"]`; null if it did not say.
     Known {
@@ -29,7 +30,7 @@ pub enum Planned {
 }
 
 /// One output in a plan. Its `Debug` shows no value.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct PlannedOutput {
     pub sensitive: bool,
     pub planned: Planned,
@@ -38,6 +39,16 @@ pub struct PlannedOutput {
     /// The type of `prior` where the planned value is not wholly known; else it may be the planned value's. Null: the
     /// tool did not say.
     pub prior_kind: Json,
+}
+
+impl PlannedOutput {
+    /// Whether the apply changes it, or may.
+    pub fn changes(&self) -> bool {
+        match &self.planned {
+            Planned::Known { value, kind: _ } => self.prior.as_ref() != Some(value),
+            Planned::Partly { .. } | Planned::Unknown | Planned::Removed => true,
+        }
+    }
 }
 
 /// One output in the state. Its `Debug` shows no value.

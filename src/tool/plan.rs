@@ -35,6 +35,8 @@ pub struct Inputs {
     pub sensitive: BTreeSet<String>,
     /// What a terragrunt unit's dependencies put out, by their directories: for [`StackAt::held`].
     pub units: BTreeMap<RepoPath, BTreeMap<String, Output>>,
+    /// What upstreams hide, and the tool does not know to be sensitive where it reads it from a state.
+    pub hidden: Secrets,
 }
 
 /// A final plan. Nothing here but the plan file, `outputs` and `hidden` holds a sensitive value.
@@ -67,6 +69,7 @@ const OUT: &str = "plan";
 /// Plans a stack for real: `plan` and `show`, two processes. Takes no state lock.
 pub async fn plan(site: &Site, at: &StackAt<'_>, seed: &Seed, inputs: &Inputs) -> Result<Planned, ToolError> {
     let mut secrets = site.secrets();
+    secrets.add_all(&inputs.hidden);
     let values = inputs.sensitive.iter().filter_map(|name| inputs.variables.get(name));
     values.for_each(|value| secrets.add(value));
     at.add_held(&mut secrets);

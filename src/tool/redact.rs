@@ -96,6 +96,11 @@ impl Secrets {
         }
     }
 
+    /// Everything that another one hides.
+    pub fn add_all(&mut self, other: &Secrets) {
+        other.values.iter().for_each(|value| self.keep(value));
+    }
+
     /// For keeping: every value in the clear, so it is kept as a plan file is.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(&self.values).expect("texts are JSON")

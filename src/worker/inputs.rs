@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::domain::graph::{Because, Edge};
 use crate::domain::ids::{Attempt, Fence, LockKey, StackName};
 use crate::domain::layout::Stack;
+use crate::domain::plan::Counts;
 use crate::domain::run::{StackRun, StackState};
 use crate::store::artifact::{ArtifactKind, ArtifactOf};
 use crate::tool::output::{Output, PlannedOutput};
-use crate::tool::plan::{Inputs, Planned};
+use crate::tool::plan::Inputs;
 use crate::tool::reading::Prior;
+use crate::tool::redact::Secrets;
 use crate::worker::place::Attempting;
 use crate::worker::repository::Repository;
 use crate::worker::shelf::{self, Beside};
@@ -43,7 +45,11 @@ struct Kept {
 
 /// The outputs that were applied last, as a plan of that stack found them; `None`: its apply has to be waited for,
 /// because there is no state yet, or because it has no output yet and the plan makes the first one.
-pub fn prior(made: &Planned) -> Option<BTreeMap<String, Output>> {
+pub fn prior(
+    outputs: &BTreeMap<String, PlannedOutput>,
+    counts: &Counts,
+    prior: Prior,
+) -> Option<BTreeMap<String, Output>> {
     let known = |(name, output): (&String, &PlannedOutput)| {
         let value = output.prior.clone()?;
         Some((
@@ -55,13 +61,13 @@ pub fn prior(made: &Planned) -> Option<BTreeMap<String, Output>> {
             },
         ))
     };
-    let outputs: BTreeMap<String, Output> = made.outputs.iter().filter_map(known).collect();
-    let is_waited_for = match made.prior {
+    let known: BTreeMap<String, Output> = outputs.iter().filter_map(known).collect();
+    let is_waited_for = match prior {
         // Where nothing is and nothing will be, there is no apply to wait for.
-        Prior::Nothing => !made.counts.is_empty(),
-        Prior::Something => outputs.is_empty() && made.counts.outputs > 0,
+        Prior::Nothing => !counts.is_empty(),
+        Prior::Something => known.is_empty() && counts.outputs > 0,
     };
-    (!is_waited_for).then_some(outputs)
+    (!is_waited_for).then_some(known)
 }
 
 /// Keeps the outputs that a state has after an apply, for the stacks of its run that read them.
@@ -81,19 +87,23 @@ pub async fn keep_applied(
     shelf::put(worker, ArtifactKind::Outputs, key, &kept).await
 }
 
-/// Looks at each upstream that the stack reads from.
+/// Looks at each upstream that the stack reads from, but for those whose outputs it is given as they are planned.
 pub async fn given(
     worker: &Worker,
     repository: &Repository,
     attempting: &Attempting<'_>,
     stack_run: &StackRun,
+    but_for: &BTreeSet<StackName>,
 ) -> Result<Given, plan::PlanError> {
     if stack_run.goes() {
         return to_destroy(worker, repository, attempting, stack_run).await;
     }
-    let mut inputs = Inputs::default();
+    let mut inputs = Inputs {
+        hidden: hidden(worker, attempting, stack_run).await?,
+        ..Inputs::default()
+    };
     let mut seen: BTreeMap<StackName, Known> = BTreeMap::new();
-    for edge in &stack_run.edges {
+    for edge in stack_run.edges.iter().filter(|edge| !but_for.contains(&edge.upstream)) {
         let by_unit = gives_to_a_unit(edge);
         let reads_state = by_unit || matches!(edge.because, Because::RemoteState { .. });
         let in_run = attempting.run.stacks.contains_key(&edge.upstream);
@@ -108,6 +118,9 @@ pub async fn given(
             Some(Known::Outputs(outputs)) => outputs,
             Some(Known::NeverApplied) | None => return Ok(Given::Deferred(edge.upstream.clone())),
         };
+        // The tool drops the mark where it reads a state.
+        let sensitive = outputs.values().filter(|output| output.sensitive);
+        sensitive.for_each(|output| inputs.hidden.add(&output.value));
         if by_unit && let Some(upstream) = attempting.definition(&edge.upstream) {
             inputs.units.insert(upstream.dir.clone(), outputs.clone());
         }
@@ -126,6 +139,25 @@ pub async fn given(
         }
     }
     Ok(Given::Inputs(inputs))
+}
+
+/// What the plans of this run's upstreams hide: a secret that an upstream passes on has lost its mark in its state.
+async fn hidden(worker: &Worker, attempting: &Attempting<'_>, stack_run: &StackRun) -> anyhow::Result<Secrets> {
+    let mut hidden = Secrets::default();
+    let direct: BTreeSet<&StackName> = stack_run.edges.iter().map(|edge| &edge.upstream).collect();
+    for name in direct {
+        let Some(upstream) = attempting.run.stacks.get(name) else {
+            continue;
+        };
+        let attempts = upstream.reviewed_attempt().into_iter().chain([upstream.attempt]);
+        for attempt in attempts.collect::<BTreeSet<Attempt>>() {
+            let key = shelf::of(attempting.run.id, name, attempt);
+            if let Some(beside) = shelf::get::<Beside>(worker, ArtifactKind::Beside, &key).await? {
+                hidden.add_bytes(&beside.hidden);
+            }
+        }
+    }
+    Ok(hidden)
 }
 
 /// Whether terragrunt asks for the upstream's outputs.
@@ -317,11 +349,9 @@ async fn outputs_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::{ContentDigest, PlanDigest};
-    use crate::domain::plan::{Counts, PlanJson};
 
-    /// A plan of a state that held something or nothing, with outputs that had these values before it.
-    fn made(prior: Prior, counts: Counts, outputs: &[(&str, Option<&str>)]) -> Planned {
+    /// Outputs that had these values before.
+    fn had(outputs: &[(&str, Option<&str>)]) -> BTreeMap<String, PlannedOutput> {
         let output = |(name, prior): &(&str, Option<&str>)| {
             let output = PlannedOutput {
                 sensitive: false,
@@ -331,18 +361,7 @@ mod tests {
             };
             ((*name).to_owned(), output)
         };
-        Planned {
-            file: Default::default(),
-            digest: PlanDigest::parse(&"0".repeat(64)).expect("64 digits"),
-            content: ContentDigest::parse(&"0".repeat(64)).expect("64 digits"),
-            counts,
-            json: PlanJson::new(Vec::new()),
-            text: String::new(),
-            outputs: outputs.iter().map(output).collect(),
-            prior,
-            plan: Default::default(),
-            hidden: Default::default(),
-        }
+        outputs.iter().map(output).collect()
     }
 
     #[test]
@@ -364,7 +383,7 @@ mod tests {
                 Some(1),
             ),
         ] {
-            let found = prior(&made(state, counts, outputs)).map(|outputs| outputs.len());
+            let found = prior(&had(outputs), &counts, state).map(|outputs| outputs.len());
             assert_eq!(found, expected, "{state:?} {counts:?} {outputs:?}");
         }
     }

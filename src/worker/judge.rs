@@ -2,16 +2,19 @@
 
 use crate::domain::ids::CommitSha;
 use crate::domain::layout::Stack;
+use crate::domain::located::Located;
 use crate::domain::plan::PlanJson;
-use crate::domain::pull::PullNow;
+use crate::domain::pull::{FactsDigest, PullNow};
 use crate::domain::rules::Rules;
-use crate::domain::run::{Aim, Found, Run};
-use crate::domain::verdict::Verdict;
+use crate::domain::run::{Found, Run};
+use crate::domain::verdict::{Effect, Finding, Verdict};
 use crate::git::error::GitError;
 use crate::git::listing::BlobLimits;
 use crate::policy;
 use crate::policy::bundle::{Bundle, Directory};
-use crate::policy::input::{Input, PhaseInput, PlanKindInput, PullInput, RunInput, RunKindInput, StackInput};
+use crate::policy::input::{
+    Input, PhaseInput, PlanKindInput, PullInput, RunInput, RunKindInput, StackInput, UpstreamInput,
+};
 use crate::worker::Worker;
 use crate::worker::repository::Repository;
 
@@ -73,9 +76,48 @@ pub struct Case<'a> {
     pub run: &'a Run,
     pub found: &'a Found,
     pub stack: &'a Stack,
-    pub aim: Aim,
+    pub kind: PlanKindInput,
     pub phase: PhaseInput,
+    /// Of a provisional plan.
+    pub upstreams: Vec<UpstreamInput>,
     pub plan: PlanJson,
+}
+
+/// A verdict, and what it rests on of the pull request; none where no policy counts.
+pub struct Judged {
+    pub verdict: Verdict,
+    pub facts: Option<FactsDigest>,
+}
+
+/// Judges by what counts at the run's base.
+pub async fn judged(worker: &Worker, repository: &Repository, case: Case<'_>) -> Result<Judged, GitError> {
+    let rules = match &case.found.rules {
+        Ok(rules) => rules,
+        Err(errors) => {
+            return Ok(Judged {
+                verdict: unknown_rules(errors),
+                facts: None,
+            });
+        }
+    };
+    let bundle = bundle(worker, repository, rules, &case.found.base).await?;
+    let facts = case.pull.filter(|_| !bundle.is_empty()).map(PullNow::facts);
+    let verdict = judge(worker, &bundle, case).await;
+    Ok(Judged { verdict, facts })
+}
+
+/// Rules that cannot be read deny, so that nothing looks allowed.
+fn unknown_rules(errors: &[Located]) -> Verdict {
+    let said = match errors.first() {
+        Some(first) => format!(": {first}"),
+        None => String::new(),
+    };
+    Verdict::new(vec![Finding {
+        effect: Effect::Deny,
+        policy: "lockkeeper.yaml".to_owned(),
+        message: format!("which policies count is not known, because the rules of the base branch are wrong{said}"),
+        address: None,
+    }])
 }
 
 /// All policies' word on one plan. Never fails: what goes wrong is a deny.
@@ -88,16 +130,14 @@ pub async fn judge(worker: &Worker, bundle: &Bundle, case: Case<'_>) -> Verdict 
         run,
         found,
         stack,
-        aim,
+        kind,
         phase,
+        upstreams,
         plan,
     } = case;
     let input = Input {
         plan,
-        plan_kind: match aim {
-            Aim::Change => PlanKindInput::Final,
-            Aim::Destroy => PlanKindInput::Destroy,
-        },
+        plan_kind: kind,
         stack: StackInput {
             name: stack.name.clone(),
             dir: stack.dir.clone(),
@@ -121,6 +161,7 @@ pub async fn judge(worker: &Worker, bundle: &Bundle, case: Case<'_>) -> Verdict 
             base: Some(found.base.clone()),
             phase,
         },
+        upstreams,
         now: worker.now(),
     };
     policy::judge(&worker.parts().own, bundle, &input, &worker.parts().judging).await

@@ -38,6 +38,8 @@ pub mod leftover;
 pub mod shelf;
 pub mod inputs;
 pub mod judge;
+pub mod cascade;
+pub mod provisional;
 pub mod plan;
 pub mod apply;
 pub mod publish;

@@ -13,25 +13,25 @@ use crate::domain::owner;
 use crate::domain::plan::change::Plan;
 use crate::domain::plan::compare::{Between, Comparison, compare};
 use crate::domain::plan::{PlanKind, PlanSummary};
-use crate::domain::pull::PullNow;
-use crate::domain::run::{Compared, Discovery, Failure, Found, Run, StackEvent, StackRun, StackState};
+use crate::domain::run::{Aim, Compared, Discovery, Failure, Found, Run, StackEvent, StackRun, StackState};
 use crate::domain::state::State;
-use crate::domain::verdict::{Effect, Finding, Verdict};
 use crate::git::error::GitError;
 use crate::git::made::{Made, MadeLimits};
 use crate::github::people::Readable;
-use crate::policy::input::PhaseInput;
+use crate::policy::input::{PhaseInput, PlanKindInput};
 use crate::store::artifact::ArtifactKind;
 use crate::tool::error::ToolError;
 use crate::tool::site::Origin;
 use crate::worker::Worker;
+use crate::worker::cascade::{self, Takes};
 use crate::worker::inputs::{self, Given};
 use crate::worker::judge::{self, Case};
 use crate::worker::leftover;
 use crate::worker::moved;
 use crate::worker::place::{self, Attempting};
+use crate::worker::provisional::{self, Making};
 use crate::worker::repository::Repository;
-use crate::worker::seeding::{self, Seeded};
+use crate::worker::seeding;
 use crate::worker::shelf::{self, Beside};
 use crate::worker::trouble::in_log;
 
@@ -168,7 +168,7 @@ async fn planned(
     place::fresh_scratch(&place).await?;
     // Terragrunt resolves a unit's inputs before anything else, so what feeds them comes first.
     let early = match &stack_run.stack.unit {
-        Some(_) => Some(inputs::given(worker, &repository, &attempting, stack_run).await?),
+        Some(_) => Some(inputs::given(worker, &repository, &attempting, stack_run, &BTreeSet::new()).await?),
         None => None,
     };
     match &early {
@@ -176,12 +176,14 @@ async fn planned(
             return Ok(StackEvent::Deferred {
                 upstream: upstream.clone(),
                 keys: stack_run.keys.clone(),
+                why: None,
             });
         }
         Some(Given::Inputs(inputs)) => place.held.clone_from(&inputs.units),
         None => {}
     }
-    let Seeded { seed, token } = seeding::prepare(worker, &repository, attempting.author, &place).await?;
+    let seeded = seeding::prepare(worker, &repository, attempting.author, &place).await?;
+    let seed = &seeded.seed;
     one_stack_per_state(run, found, &at.stack, &seed.keys)?;
     the_state_that_was_found(stack_run, &seed.keys)?;
     // Who moves into a state of base's takes its labels along, whatever its files let us tell.
@@ -189,27 +191,48 @@ async fn planned(
         labels: owner::labels(&found.owners, &stack_run.stack.labels, &seed.keys),
         ..stack_run.stack.clone()
     };
+    let takes = cascade::takes(worker, &attempting, stack_run).await?;
+    let given_as_planned = match &takes {
+        Takes::Todays => BTreeSet::new(),
+        Takes::Unchanged(upstreams) => {
+            return Ok(StackEvent::Pruned {
+                upstreams: upstreams.clone(),
+                keys: seed.keys.clone(),
+            });
+        }
+        Takes::Planned(taken) => taken.upstreams(),
+    };
     let given = match early {
         Some(given) => given,
-        None => inputs::given(worker, &repository, &attempting, stack_run).await?,
+        None => inputs::given(worker, &repository, &attempting, stack_run, &given_as_planned).await?,
     };
     let inputs = match given {
         Given::Inputs(inputs) => inputs,
         Given::Deferred(upstream) => {
             return Ok(StackEvent::Deferred {
                 upstream,
-                keys: seed.keys,
+                keys: seed.keys.clone(),
+                why: None,
             });
         }
     };
-    let made_plan = match crate::tool::plan::plan(worker.site(), &place, &seed, &inputs).await {
+    if let Takes::Planned(taken) = takes {
+        let making = Making {
+            worker,
+            repository: &repository,
+            state,
+            attempting: &attempting,
+            stack_run,
+            labelled: &labelled,
+            tree: &tree,
+            place: &place,
+        };
+        return provisional::plan(&making, seeded, &inputs, &taken).await;
+    }
+    let made_plan = match crate::tool::plan::plan(worker.site(), &place, seed, &inputs).await {
         // The state still needs a provider that the configuration dropped: once more with a seed that has it.
         Err(error) if error.needs_init() => {
-            // What this plan left in its tree must not reach a seed that others share.
-            tree.lay().await?;
-            place::fresh_scratch(&place).await?;
-            let Seeded { seed, .. } = seeding::prepare(worker, &repository, attempting.author, &place).await?;
-            let seed = crate::tool::seed::renew(worker.site(), &place, token.as_ref(), &seed).await?;
+            let seed = seeding::renew(worker, &repository, attempting.author, &place, &tree, &seeded).await?;
             crate::tool::plan::plan(worker.site(), &place, &seed, &inputs).await?
         }
         made => made?,
@@ -219,25 +242,20 @@ async fn planned(
         StackState::Replanning { .. } => PhaseInput::Apply,
         _ => PhaseInput::Review,
     };
-    let pull = state.pull.now.as_ref();
-    let mut facts = None;
-    let verdict = match &found.rules {
-        Ok(rules) => {
-            let bundle = judge::bundle(worker, &repository, rules, &found.base).await?;
-            facts = pull.filter(|_| !bundle.is_empty()).map(PullNow::facts);
-            let case = Case {
-                pull,
-                run,
-                found,
-                stack: &labelled,
-                aim: stack_run.aim,
-                phase,
-                plan: made_plan.json.clone(),
-            };
-            judge::judge(worker, &bundle, case).await
-        }
-        Err(errors) => unknown_rules(errors),
+    let case = Case {
+        pull: state.pull.now.as_ref(),
+        run,
+        found,
+        stack: &labelled,
+        kind: match stack_run.aim {
+            Aim::Change => PlanKindInput::Final,
+            Aim::Destroy => PlanKindInput::Destroy,
+        },
+        phase,
+        upstreams: Vec::new(),
+        plan: made_plan.json.clone(),
     };
+    let judged = judge::judged(worker, &repository, case).await?;
     let made = tree.made(&MadeLimits::default()).await?;
     let made_by_unit = match &seed.unit {
         Some(laid) => place::unit_tree(laid).made(&MadeLimits::default()).await?,
@@ -258,16 +276,17 @@ async fn planned(
         kind: PlanKind::Final(made_plan.digest.clone()),
         content: made_plan.content.clone(),
         counts: made_plan.counts,
-        verdict,
-        keys: seed.keys.clone(),
+        verdict: judged.verdict,
+        keys: seeded.seed.keys.clone(),
         made_against: Default::default(),
-        facts,
+        facts: judged.facts,
         on,
         reads_todays: inputs::reads_todays(&attempting, stack_run),
     };
     let key = shelf::of(run.id, &at.stack, attempt);
     let beside = Beside {
-        prior: inputs::prior(&made_plan),
+        prior: inputs::prior(&made_plan.outputs, &made_plan.counts, made_plan.prior),
+        outputs: made_plan.outputs,
         typed: made_plan.plan,
         made,
         made_by_unit,
@@ -278,38 +297,11 @@ async fn planned(
     tokio::fs::remove_file(&made_plan.file)
         .await
         .map_err(anyhow::Error::from)?;
-    keep(worker, ArtifactKind::PlanFile, &key, plan_bytes).await?;
-    keep(worker, ArtifactKind::PlanText, &key, made_plan.text.into_bytes()).await?;
+    shelf::keep(worker, ArtifactKind::PlanFile, &key, plan_bytes).await?;
+    shelf::keep(worker, ArtifactKind::PlanText, &key, made_plan.text.into_bytes()).await?;
     shelf::put(worker, ArtifactKind::Beside, &key, &beside).await?;
     let compared = compared(worker, run.id, stack_run, &plan, &beside.typed).await?;
     Ok(StackEvent::Planned { plan, compared })
-}
-
-async fn keep(
-    worker: &Worker,
-    kind: ArtifactKind,
-    key: &crate::store::artifact::ArtifactOf,
-    bytes: Vec<u8>,
-) -> Result<(), PlanError> {
-    worker
-        .artifacts()
-        .put(kind, key, bytes)
-        .await
-        .map_err(|error| PlanError::Ours(error.into()))
-}
-
-/// Rules that cannot be read deny, so that nothing looks allowed.
-fn unknown_rules(errors: &[Located]) -> Verdict {
-    let said = match errors.first() {
-        Some(first) => format!(": {first}"),
-        None => String::new(),
-    };
-    Verdict::new(vec![Finding {
-        effect: Effect::Deny,
-        policy: "lockkeeper.yaml".to_owned(),
-        message: format!("which policies count is not known, because the rules of the base branch are wrong{said}"),
-        address: None,
-    }])
 }
 
 async fn compared(

@@ -6,10 +6,12 @@ use secrecy::SecretString;
 
 use crate::domain::ids::Login;
 use crate::domain::layout::Stack;
+use crate::git::stack_tree::StackTree;
 use crate::tool::error::ToolError;
 use crate::tool::seed::{self, Seed};
 use crate::tool::site::StackAt;
 use crate::worker::Worker;
+use crate::worker::place;
 use crate::worker::plan::{PlanError, module_token};
 use crate::worker::repository::Repository;
 
@@ -20,6 +22,22 @@ const MOST_ROUNDS: usize = 4;
 pub struct Seeded {
     pub seed: Seed,
     pub token: Option<SecretString>,
+}
+
+/// Makes a seed anew, for a state that still needs a provider which the configuration dropped. What a plan left in the
+/// tree must not reach a seed that others share.
+pub async fn renew(
+    worker: &Worker,
+    repository: &Repository,
+    author: Option<&Login>,
+    at: &StackAt<'_>,
+    tree: &StackTree,
+    old: &Seeded,
+) -> Result<Seed, PlanError> {
+    tree.lay().await?;
+    place::fresh_scratch(at).await?;
+    let Seeded { seed, .. } = prepare(worker, repository, author, at).await?;
+    Ok(seed::renew(worker.site(), at, old.token.as_ref(), &seed).await?)
 }
 
 /// Makes the seed; `author` is whose read access counts.

@@ -9,7 +9,7 @@ use crate::domain::ids::{Attempt, RepoPath, RunId, StackName, StackRunId};
 use crate::domain::plan::change::Plan;
 use crate::git::made::Made;
 use crate::store::artifact::{ArtifactError, ArtifactKind, ArtifactOf};
-use crate::tool::output::Output;
+use crate::tool::output::{Output, PlannedOutput};
 use crate::worker::Worker;
 
 /// What belongs to a plan file: needed to compare it, to apply it and to plan what reads its outputs.
@@ -18,6 +18,9 @@ pub struct Beside {
     pub typed: Plan,
     /// The root outputs as they were applied last; `None`: its apply has to be waited for.
     pub prior: Option<BTreeMap<String, Output>>,
+    /// The root outputs as this plan would leave them: what a stack downstream is planned with.
+    #[serde(default)]
+    pub outputs: BTreeMap<String, PlannedOutput>,
     /// Files that the plan made or changed in the working tree.
     pub made: Made,
     /// The same of what terragrunt put together.
@@ -41,9 +44,13 @@ pub fn of(run: RunId, stack: &StackName, attempt: Attempt) -> ArtifactOf {
     }
 }
 
-pub async fn put(worker: &Worker, kind: ArtifactKind, of: &ArtifactOf, value: &impl Serialize) -> anyhow::Result<()> {
-    worker.artifacts().put(kind, of, serde_json::to_vec(value)?).await?;
+pub async fn keep(worker: &Worker, kind: ArtifactKind, of: &ArtifactOf, bytes: Vec<u8>) -> anyhow::Result<()> {
+    worker.artifacts().put(kind, of, bytes).await?;
     Ok(())
+}
+
+pub async fn put(worker: &Worker, kind: ArtifactKind, of: &ArtifactOf, value: &impl Serialize) -> anyhow::Result<()> {
+    keep(worker, kind, of, serde_json::to_vec(value)?).await
 }
 
 pub async fn get<T: DeserializeOwned>(

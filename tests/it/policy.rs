@@ -36,6 +36,7 @@ fn input(plan: impl Into<Vec<u8>>) -> Input {
             base: None,
             phase: PhaseInput::Review,
         },
+        upstreams: Vec::new(),
         now: Timestamp(1_700_000_000_000),
     }
 }

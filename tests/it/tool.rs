@@ -483,13 +483,12 @@ async fn variables_come_from_files_and_from_upstreams_and_secrets_are_nowhere() 
         let at = world.attempt(stack);
         let seed = prepare(&world.site, &at.at(), None).await.expect("a seed");
         let inputs = Inputs {
-            units: BTreeMap::new(),
-            aim: Default::default(),
             variables: BTreeMap::from([
                 ("password".to_owned(), json!("hunter2hunter2")),
                 ("token".to_owned(), json!("tok-12345678")),
             ]),
             sensitive: BTreeSet::from(["password".to_owned()]),
+            ..Inputs::default()
         };
         let planned = plan(&world.site, &at.at(), &seed, &inputs).await.expect("a plan");
         for shown in [
@@ -643,10 +642,8 @@ async fn an_apply_cannot_write_the_seed_the_checkout_or_another_state() {
         let at = world.attempt(world.stack("net"));
         prepare(&world.site, &at.at(), None).await.expect("a seed");
         let inputs = Inputs {
-            units: BTreeMap::new(),
-            aim: Default::default(),
             variables: BTreeMap::from([("at".to_owned(), json!(target))]),
-            sensitive: BTreeSet::new(),
+            ..Inputs::default()
         };
         let planned = plan(&world.site, &at.at(), &seed, &inputs).await.expect("a plan");
         match world.applied(&at, &seed, &planned).await {

@@ -297,6 +297,7 @@ impl Draw {
             tried: self.often(),
             outdated: self.often(),
             became: vec![self.became()],
+            deferred_for: Some(Failure::saying("why")),
             given: BTreeMap::from([(self.stack(), Attempt(self.number()))]),
             attempt: Attempt(self.number()),
             state: self.stack_state(),

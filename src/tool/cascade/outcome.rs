@@ -10,6 +10,7 @@ use crate::domain::plan::{Counts, PlanJson, Provisional};
 use crate::domain::run::Failure;
 use crate::tool::cascade::feeds::Feeds;
 use crate::tool::output::PlannedOutput;
+use crate::tool::reading::Prior;
 use crate::tool::redact::Secrets;
 
 /// What a stack is given from upstreams that are planned and not applied.
@@ -46,6 +47,8 @@ pub struct ProvisionalPlan {
     /// For the stacks downstream: what is unknown stays unknown.
     pub outputs: BTreeMap<String, PlannedOutput>,
     pub plan: Plan,
+    /// Whether the state held anything before it.
+    pub prior: Prior,
     pub hidden: Secrets,
     pub provisional: Provisional,
     /// Upstreams with a read that could not be rewritten, which read what is applied today.

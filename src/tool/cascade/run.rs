@@ -57,6 +57,7 @@ pub async fn provisional(
         ));
     }
     let mut secrets = site.secrets();
+    secrets.add_all(&inputs.hidden);
     let values = inputs.sensitive.iter().filter_map(|name| inputs.variables.get(name));
     values.for_each(|value| secrets.add(value));
     at.add_held(&mut secrets);
@@ -339,6 +340,7 @@ impl Cascading<'_> {
             json,
             outputs,
             plan,
+            prior,
             hidden: secrets,
             provisional,
             unread: rewritten.unread.into_keys().collect(),

@@ -22,7 +22,7 @@ pub fn supply(cascade: &Cascade) -> Supply {
     for (upstream, outputs) in &cascade.upstreams {
         let given = outputs.iter().map(|(name, output)| (name.clone(), given(output)));
         supply.outputs.insert(upstream.clone(), given.collect());
-        let changed = outputs.iter().filter(|(_, output)| changes(output));
+        let changed = outputs.iter().filter(|(_, output)| output.changes());
         supply
             .changed
             .extend(changed.map(|(name, _)| (upstream.clone(), name.clone())));
@@ -47,16 +47,9 @@ fn given(output: &PlannedOutput) -> Given {
     }
 }
 
-fn changes(output: &PlannedOutput) -> bool {
-    match &output.planned {
-        Planned::Known { value, kind: _ } => output.prior.as_ref() != Some(value),
-        Planned::Partly { .. } | Planned::Unknown | Planned::Removed => true,
-    }
-}
-
 /// Everything sensitive that the upstreams give: the tool drops that mark where it reads a state.
 pub fn secrets(cascade: &Cascade, secrets: &mut Secrets) {
-    secrets.add_bytes(&cascade.hidden.to_bytes());
+    secrets.add_all(&cascade.hidden);
     let outputs = cascade.upstreams.values().flat_map(BTreeMap::values);
     for output in outputs.filter(|output| output.sensitive) {
         match &output.planned {

@@ -126,6 +126,7 @@ fn events() -> Vec<(&'static str, StackEvent)> {
             StackEvent::Deferred {
                 upstream: name("network"),
                 keys: BTreeSet::new(),
+                why: None,
             },
         ),
         (

@@ -6,6 +6,7 @@ mod environments;
 mod gone;
 mod applying;
 mod waves;
+mod cascade;
 mod pushes;
 mod approvals;
 mod policies;

@@ -44,7 +44,7 @@ async fn everything_downstream_of_a_change_is_in_the_table_with_its_reason() {
     assert!(pull.row("network").await.contains("network/main.tf"));
     let cluster = pull.row("cluster").await;
     assert!(cluster.contains("needs `network`"), "{cluster}");
-    assert!(cluster.contains("planned after `network` is applied"), "{cluster}");
+    assert!(cluster.contains("+1 ~0 -0"), "what it would do: {cluster}");
     assert!(pull.row("app").await.contains("needs `cluster`"));
     assert!(!pull.status().await.contains("`dns`"));
     world.end().await;

@@ -246,6 +246,7 @@ impl World {
             tried: false,
             outdated: false,
             became: Vec::new(),
+            deferred_for: None,
             given: BTreeMap::new(),
             attempt: Attempt(0),
             state,
@@ -340,6 +341,7 @@ impl World {
             return StackEvent::Deferred {
                 upstream: name(up),
                 keys: BTreeSet::from([key_of(def.name)]),
+                why: None,
             };
         }
         let changing = match stack.goes() {
