@@ -32,6 +32,9 @@ pub struct Came {
     pub aim: Aim,
     /// Of the plan that stood for it; none where none did.
     pub counts: Option<Counts>,
+    /// Whether that plan was a provisional one.
+    #[serde(default)]
+    pub provisional: bool,
     pub stage: Stage,
 }
 
@@ -49,8 +52,12 @@ pub enum Stage {
     Planned,
     /// Planned once more after these are applied, whose values of today it read.
     PlannedAgainAfter(BTreeSet<StackName>),
-    /// Planned with what these are to put out; the real plan is made after they are applied.
-    RealPlanAfter(BTreeSet<StackName>),
+    /// Planned with what some upstreams would give, and with what others hold today; the real plan is made after all
+    /// of them are applied.
+    RealPlanAfter {
+        given: BTreeSet<StackName>,
+        today: BTreeSet<StackName>,
+    },
     Deferred(StackName),
     /// Not planned, because nothing that it takes from these changes.
     Pruned(BTreeSet<StackName>),

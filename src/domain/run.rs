@@ -114,6 +114,9 @@ pub struct StackRun {
     pub upstream_keys: BTreeMap<StackName, BTreeSet<LockKey>>,
     /// The plan people were shown last: what an approval and a ticket speak of.
     pub reviewed: Option<PlanSummary>,
+    /// The real plan that is the reviewed one or refines it, when it was made: what an apply does, and nobody was shown.
+    #[serde(default)]
+    pub real: Option<PlanSummary>,
     /// Whether an apply of the reviewed plan was begun and did not end well: what it did counts as done.
     pub tried: bool,
     /// Whether the base has moved in what it reads since its last plan: that one is not applied.

@@ -282,11 +282,16 @@ fn planned(step: &mut Step, id: RunId, name: &StackName, plan: &PlanSummary, com
     };
     stack.outdated = false;
     stack.became.clear();
+    stack.real = None;
     match compared {
         // A real plan that is what was reviewed needs no second look: people were shown the reviewed one.
-        Compared::Same => return,
+        Compared::Same => {
+            stack.real = Some(plan.clone());
+            return;
+        }
         Compared::Refines(became) => {
             stack.became.clone_from(became);
+            stack.real = Some(plan.clone());
             return;
         }
         Compared::First | Compared::Differs(_) => {}

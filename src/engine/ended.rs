@@ -109,6 +109,7 @@ fn in_order(mut stacks: Vec<&StackRun>, stage: impl Fn(&StackRun) -> Stage) -> V
         stack: stack.stack.name.clone(),
         aim: stack.aim,
         counts: stage::plan(stack).map(|plan| plan.counts),
+        provisional: stage::plan(stack).is_some_and(|plan| plan.provisional().is_some()),
         stage: stage(stack),
     });
     came.collect()

@@ -13,6 +13,14 @@ pub fn plan(stack: &StackRun) -> Option<&PlanSummary> {
         StackState::Confirmed { plan, .. } | StackState::Applying { plan, .. } | StackState::Lost { plan, .. } => {
             Some(plan.summary())
         }
+        // What was applied is the real plan. A provisional one that was reviewed counts other things than were done.
+        StackState::Applied(_)
+        | StackState::Failed {
+            phase: Phase::Apply, ..
+        } => {
+            let reviewed = stack.reviewed.as_ref().filter(|plan| plan.provisional().is_none());
+            stack.real.as_ref().or(reviewed)
+        }
         // What stood before is not what this failed on.
         StackState::Failed {
             phase: Phase::Discover | Phase::Plan,
@@ -25,8 +33,9 @@ pub fn plan(stack: &StackRun) -> Option<&PlanSummary> {
         | StackState::Pruned(_)
         | StackState::Queued(_)
         | StackState::Replanning { .. }
-        | StackState::Applied(_)
-        | StackState::Failed { .. }
+        | StackState::Failed {
+            phase: Phase::Replan, ..
+        }
         | StackState::Skipped(_)
         | StackState::Superseded
         | StackState::Cancelled => stack.reviewed.as_ref(),
@@ -42,12 +51,15 @@ pub fn stage(run: &Run, stack: &StackRun) -> Stage {
         },
         StackState::Held => Stage::Held,
         StackState::Planning { .. } => Stage::Planning,
-        StackState::Planned(plan) if plan.provisional().is_some() => Stage::RealPlanAfter(plan.rests_on()),
-        StackState::Planned(plan) if !plan.reads_todays.is_empty() => {
-            Stage::PlannedAgainAfter(plan.reads_todays.clone())
-        }
-        StackState::Planned(plan) if plan.counts.is_empty() => Stage::NothingToDo,
-        StackState::Planned(_) => Stage::Planned,
+        StackState::Planned(plan) => match plan.provisional() {
+            Some(provisional) => Stage::RealPlanAfter {
+                given: provisional.upstreams.clone(),
+                today: plan.reads_todays.clone(),
+            },
+            None if !plan.reads_todays.is_empty() => Stage::PlannedAgainAfter(plan.reads_todays.clone()),
+            None if plan.counts.is_empty() => Stage::NothingToDo,
+            None => Stage::Planned,
+        },
         StackState::Deferred(upstream) => Stage::Deferred(upstream.clone()),
         StackState::Pruned(upstreams) => Stage::Pruned(upstreams.clone()),
         StackState::Queued(_) => match waits_for(run, stack) {

@@ -30,6 +30,7 @@ struct StackPage {
     counts: String,
     policy: String,
     reasons: Vec<String>,
+    remarks: Vec<String>,
     findings: Vec<String>,
     lines: Vec<Line>,
 }
@@ -125,6 +126,10 @@ async fn show(doors: &Doors, page: &Page) -> anyhow::Result<Option<Response>> {
         counts: render::stack::counts(stack_run),
         policy: plain(&render::stack::policy(stack_run)),
         reasons: stack_run.reasons.iter().map(ToString::to_string).collect(),
+        remarks: render::stack::remarks(stack_run)
+            .iter()
+            .map(|remark| markdown::plain(remark))
+            .collect(),
         findings: findings
             .iter()
             .map(|finding| format!("{}: {}", finding.policy, finding.message))

@@ -1,6 +1,7 @@
 //! Owns the checks: three per commit as a function of every open pull request with that head, one per stack.
 
 use crate::domain::ids::{CommitSha, StackName};
+use crate::domain::plan::PlanSummary;
 use crate::domain::pull::{
     Annotation, AnnotationLevel, Button, CheckConclusion, CheckStatus, CheckWanted, PullNow, PullState,
 };
@@ -202,7 +203,12 @@ fn plan_sentence(view: &PullView<'_>) -> String {
     let deferred = names(run, |stack| matches!(stack.state, StackState::Deferred(_))).len();
     let pruned = names(run, |stack| matches!(stack.state, StackState::Pruned(_))).len();
     let going = names(run, StackRun::goes).len();
+    let is_provisional = |stack: &StackRun| stack::plan(stack).and_then(PlanSummary::provisional).is_some();
+    let provisional = names(run, is_provisional).len();
     let mut sentence = format!("{} planned, {changed} with changes", stacks(total - deferred - pruned));
+    if provisional > 0 {
+        sentence.push_str(&format!(", {provisional} provisional"));
+    }
     if going > 0 {
         sentence.push_str(&format!(", {going} with a destroy plan"));
     }

@@ -8,6 +8,7 @@ use crate::domain::state::State;
 pub mod markdown;
 pub mod mermaid;
 pub mod stack;
+pub mod provisional;
 pub mod summary;
 pub mod graph;
 pub mod comment;

@@ -9,7 +9,7 @@ use crate::domain::run::{Discovery, Run, StackRun, StackState};
 use crate::domain::state::{Asked, AskedFor, Outcome, Over, State, Ticket};
 use crate::engine::ended;
 use crate::render::summary::{by_name, listed};
-use crate::render::{markdown, stack};
+use crate::render::{markdown, provisional, stack};
 
 /// The whole reply.
 pub fn reply(state: &State, asked: &Asked) -> String {
@@ -199,8 +199,12 @@ fn lines(stacks: &[Came]) -> String {
     let mut out = String::new();
     for came in stacks.iter().take(60) {
         let name = markdown::code(came.stack.as_str());
+        let counts = stack::counted(came.aim, came.counts.as_ref());
         let parts = [
-            stack::counted(came.aim, came.counts.as_ref()),
+            match came.provisional {
+                true => provisional::marked(&counts),
+                false => counts,
+            },
             stack::stood(&came.stack, came.aim, &came.stage),
         ];
         let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();

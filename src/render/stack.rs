@@ -9,16 +9,21 @@ use crate::domain::plan::{Counts, PlanSummary};
 use crate::domain::run::{Aim, Phase, Run, StackRun, StackState};
 use crate::domain::verdict::{Effect, Verdict};
 use crate::engine::stage;
-use crate::render::markdown;
+use crate::render::{markdown, provisional, summary};
 
 /// The plan that stands for a stack now.
 pub fn plan(stack: &StackRun) -> Option<&PlanSummary> {
     stage::plan(stack)
 }
 
-/// `+2 ~1 -0`, as the tool counts; empty while there is no plan.
+/// `+2 ~1 -0`, as the tool counts, and `+2 ~1 -0, provisional`; empty while there is no plan.
 pub fn counts(stack: &StackRun) -> String {
-    counted(stack.aim, plan(stack).map(|plan| &plan.counts))
+    let plan = plan(stack);
+    let counts = counted(stack.aim, plan.map(|plan| &plan.counts));
+    match plan.and_then(PlanSummary::provisional) {
+        Some(_) => provisional::marked(&counts),
+        None => counts,
+    }
 }
 
 /// The same of a plan that stood once.
@@ -109,7 +114,7 @@ fn in_words(stage: &Stage) -> String {
         Stage::NothingToDo => "✅ nothing to do".to_owned(),
         Stage::Planned => "planned".to_owned(),
         Stage::PlannedAgainAfter(upstreams) => format!("planned; again after {}", listed(upstreams)),
-        Stage::RealPlanAfter(upstreams) => format!("planned; its real plan comes after {}", are_applied(upstreams)),
+        Stage::RealPlanAfter { given, today } => provisional::stage(given, today),
         Stage::Pruned(upstreams) if upstreams.is_empty() => "✅ nothing to do: its inputs do not change".to_owned(),
         Stage::Pruned(upstreams) => format!("✅ unchanged inputs from {}", listed(upstreams)),
         Stage::Deferred(upstream) => format!("deferred: planned after {} is applied", code(upstream)),
@@ -184,26 +189,23 @@ fn reason(of: &StackRun, reason: &Reason) -> String {
     }
 }
 
-/// One line under the table for what a plan cannot show.
-pub fn remark(stack: &StackRun) -> Option<String> {
-    let plan = plan(stack)?;
+/// What a plan cannot show: what it was made with, and what it says nothing of. Markdown, each its own paragraph.
+pub fn remarks(stack: &StackRun) -> Vec<String> {
+    let Some(plan) = plan(stack) else { return Vec::new() };
     if matches!(stack.state, StackState::Applied(_) | StackState::Differs { .. }) {
-        return None;
+        return Vec::new();
     }
-    if let Some(provisional) = plan.provisional() {
-        return Some(format!(
-            "Planned with what {} is to put out; its real plan comes after {}.",
-            listed(&provisional.upstreams),
-            are_applied(&plan.rests_on())
-        ));
+    if let Some(told) = plan.provisional() {
+        return provisional::remarks(told, &plan.reads_todays);
     }
     if plan.reads_todays.is_empty() {
-        return None;
+        return Vec::new();
     }
-    let today = todays(stack);
-    Some(format!(
-        "Reads today's {today}; it is planned again after {today} is applied."
-    ))
+    let today = listed(&plan.reads_todays);
+    let are = if plan.reads_todays.len() == 1 { "is" } else { "are" };
+    vec![format!(
+        "Reads today's {today}; it is planned again after {today} {are} applied."
+    )]
 }
 
 /// What an apply with an unknown end means, and what to do.
@@ -214,42 +216,10 @@ pub fn lost(name: &StackName) -> String {
     )
 }
 
-/// The upstreams whose values of today the plan read.
-fn todays(stack: &StackRun) -> String {
-    plan(stack).map(|plan| listed(&plan.reads_todays)).unwrap_or_default()
-}
-
-/// `` `network` is applied ``.
-fn are_applied(names: &BTreeSet<StackName>) -> String {
-    let are = if names.len() == 1 { "is" } else { "are" };
-    format!("{} {are} applied", listed(names))
-}
-
-fn listed(names: &BTreeSet<StackName>) -> String {
-    let names: Vec<String> = names.iter().map(|name| markdown::code(name.as_str())).collect();
-    names.join(", ")
-}
-
-/// What was unknown when it was reviewed, and what it is.
-fn known_now(stack: &StackRun) -> String {
-    let mut out = String::new();
-    if !stack.became.is_empty() {
-        out.push_str("The real plan is the reviewed one; known now:\n\n");
-    }
-    for became in stack.became.iter().take(30) {
-        let subject = match &became.attribute {
-            Some(attribute) => format!("{}: {attribute}", became.subject),
-            None => became.subject.clone(),
-        };
-        out.push_str(&format!(
-            "- {}\n",
-            markdown::inline(&format!("{subject}: {}", became.value), 300)
-        ));
-    }
-    if !out.is_empty() {
-        out.push('\n');
-    }
-    out
+/// Names of stacks within a sentence, bounded.
+pub fn listed(names: &BTreeSet<StackName>) -> String {
+    let names: Vec<&StackName> = names.iter().collect();
+    summary::listed(&names)
 }
 
 /// What stands in the folded part before the tool's text: differences, failures, findings.
@@ -278,11 +248,9 @@ pub fn story(stack: &StackRun) -> String {
             out.push_str(&lost(&stack.stack.name));
             out.push_str("\n\n");
         }
-        StackState::Confirmed { .. } | StackState::Applying { .. } | StackState::Applied(_) => {
-            out.push_str(&known_now(stack));
-        }
         _ => {}
     }
+    out.push_str(&provisional::became(stack));
     if stack.goes()
         && let StackState::Planned(plan) = &stack.state
         && !plan.counts.is_empty()
@@ -309,7 +277,7 @@ pub fn story(stack: &StackRun) -> String {
             markdown::code(&format!("/apply {}", stack.stack.name))
         ));
     }
-    if let Some(remark) = remark(stack) {
+    for remark in remarks(stack) {
         out.push_str(&format!("{remark}\n\n"));
     }
     let findings = plan(stack).map(|plan| plan.verdict.findings()).unwrap_or_default();

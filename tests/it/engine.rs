@@ -10,5 +10,6 @@ mod life;
 mod many;
 mod replies;
 mod shown;
+mod story;
 mod states;
 mod world;

@@ -71,7 +71,7 @@ fn a_chain_is_reviewed_at_once_and_applied_with_one_command() {
     assert_eq!(world.stacks(1), "app=provisional cluster=provisional network=planned");
     assert_eq!(world.standing(1).plan, Stands::Success);
     assert_eq!(world.standing(1).apply, Stands::ActionRequired);
-    assert!(shown(&world).contains("planned; its real plan comes after `cluster` is applied"));
+    assert!(shown(&world).contains("planned with what `cluster` would give; its real plan comes after that apply"));
     assert_eq!(world.apply(1), "applying");
     assert_eq!(world.stacks(1), "app=applied cluster=applied network=applied");
     assert_eq!(world.applied, ["#1 network", "#1 cluster", "#1 app"]);
@@ -92,7 +92,7 @@ fn what_was_unknown_goes_on_and_what_it_became_is_kept() {
     for of in ["cluster", "app"] {
         assert_eq!(stack(&world, of).became.len(), 1, "{of}");
     }
-    let told = format!("{}: {}", "cluster", stack(&world, "cluster").became[0].value);
+    let told = format!("{}: {}", "`cluster`", stack(&world, "cluster").became[0].value);
     assert!(shown(&world).contains(&told), "{told}: {}", shown(&world));
     world.check_rest();
 }

@@ -34,7 +34,7 @@ fn comment_of(state: &State, text: &str) -> String {
 }
 
 /// Everything that is shown of one pull request, one under the other.
-fn all(world: &World) -> String {
+pub fn all(world: &World) -> String {
     let state = world.state(1);
     let texts = texts(&state, PLAN);
     let view = PullView {

@@ -243,6 +243,7 @@ impl World {
                 .map(|up| (name(up), known(up)))
                 .collect(),
             reviewed: None,
+            real: None,
             tried: false,
             outdated: false,
             became: Vec::new(),
