@@ -6,7 +6,7 @@ use crate::domain::ended::Stage;
 use crate::domain::graph::Reason;
 use crate::domain::ids::{LockKey, StackName};
 use crate::domain::plan::{Counts, PlanSummary};
-use crate::domain::run::{Aim, Phase, Run, StackRun, StackState};
+use crate::domain::run::{Aim, Failure, Phase, Run, StackRun, StackState};
 use crate::domain::verdict::{Effect, Verdict};
 use crate::engine::stage;
 use crate::render::{markdown, provisional, summary};
@@ -191,6 +191,9 @@ fn reason(of: &StackRun, reason: &Reason) -> String {
 
 /// What a plan cannot show: what it was made with, and what it says nothing of. Markdown, each its own paragraph.
 pub fn remarks(stack: &StackRun) -> Vec<String> {
+    if let (StackState::Deferred(_), Some(failure)) = (&stack.state, &stack.deferred_for) {
+        return vec![deferred_for(failure)];
+    }
     let Some(plan) = plan(stack) else { return Vec::new() };
     if matches!(stack.state, StackState::Applied(_) | StackState::Differs { .. }) {
         return Vec::new();
@@ -222,6 +225,27 @@ pub fn listed(names: &BTreeSet<StackName>) -> String {
     summary::listed(&names)
 }
 
+/// Why there is no plan yet.
+fn deferred_for(failure: &Failure) -> String {
+    format!(
+        "**No provisional plan**: {}.",
+        markdown::sentence(&failure.sentence, 600)
+    )
+}
+
+/// What stands below the sentence of a failure: where, and the tool's own words.
+fn told(failure: &Failure) -> String {
+    let mut out = String::new();
+    for located in failure.located.iter().take(10) {
+        out.push_str(&format!("- {}\n", markdown::sentence(&located.to_string(), 400)));
+    }
+    if !failure.excerpt.is_empty() {
+        out.push_str(&markdown::block("", &failure.excerpt, 4_000));
+    }
+    out.push('\n');
+    out
+}
+
 /// What stands in the folded part before the tool's text: differences, failures, findings.
 pub fn story(stack: &StackRun) -> String {
     let mut out = String::new();
@@ -236,13 +260,12 @@ pub fn story(stack: &StackRun) -> String {
         }
         StackState::Failed { failure, .. } => {
             out.push_str(&format!("**{}.**\n\n", markdown::sentence(&failure.sentence, 600)));
-            for located in failure.located.iter().take(10) {
-                out.push_str(&format!("- {}\n", markdown::sentence(&located.to_string(), 400)));
+            out.push_str(&told(failure));
+        }
+        StackState::Deferred(_) => {
+            if let Some(failure) = &stack.deferred_for {
+                out.push_str(&format!("{}\n\n{}", deferred_for(failure), told(failure)));
             }
-            if !failure.excerpt.is_empty() {
-                out.push_str(&markdown::block("", &failure.excerpt, 4_000));
-            }
-            out.push('\n');
         }
         StackState::Lost { .. } => {
             out.push_str(&lost(&stack.stack.name));
@@ -277,8 +300,10 @@ pub fn story(stack: &StackRun) -> String {
             markdown::code(&format!("/apply {}", stack.stack.name))
         ));
     }
-    for remark in remarks(stack) {
-        out.push_str(&format!("{remark}\n\n"));
+    if !matches!(stack.state, StackState::Deferred(_)) {
+        for remark in remarks(stack) {
+            out.push_str(&format!("{remark}\n\n"));
+        }
     }
     let findings = plan(stack).map(|plan| plan.verdict.findings()).unwrap_or_default();
     for finding in findings.iter().take(30) {

@@ -140,8 +140,8 @@ fn invite(stage: &Stage, kept: Option<&Path>, screen: &mut Screen) -> std::io::R
             "  1. Read Lockkeeper's comment. A policy denies production stacks: add the label {}, comment /plan.",
             sample::LABEL
         ),
-        "  2. Approve as bob, comment /apply as alice. network is applied, then cluster is planned again with what came".to_owned(),
-        "     of it: that is not what was reviewed, so it asks. Approve and /apply again, until app is applied too.".to_owned(),
+        "  2. Read what the new range of network does to cluster, and that to app. Approve as bob, comment /apply as alice:".to_owned(),
+        "     one /apply takes all three in order, since what comes of each was reviewed with it.".to_owned(),
         "  3. Merge. Or first push another commit, approve as carol who only reads, or ask for /help.".to_owned(),
     ] {
         screen.line(&line)?;

@@ -19,7 +19,7 @@ pub const LABEL: &str = "production-approved";
 pub const TITLE: &str = "Move to 10.24.0.0/16, release 1.5.0";
 
 pub const BODY: &str = "10.20.0.0/16 collides with the office VPN. While we are at it: the new release of the shop.\n\n\
-    - `network` gets the new range\n- `app` gets the new image\n";
+    - `network` gets the new range\n- `app` gets the new image\n\nWhat the new range does to `cluster`, and that to `app`, stands in Lockkeeper's comment.\n";
 
 const NETWORK: &str = include_str!("sample/network/main.tf");
 const CLUSTER: &str = include_str!("sample/cluster/main.tf");
@@ -28,6 +28,8 @@ const DNS: &str = include_str!("sample/dns/main.tf");
 
 /// The range of the network before and after the change.
 pub const RANGES: (&str, &str) = ("10.20.0.0/16", "10.24.0.0/16");
+/// Where the cluster answers before and after the change.
+pub const ENDPOINTS: (&str, &str) = ("https://10.20.0.10:6443", "https://10.24.0.10:6443");
 /// The image of the app before and after the change.
 pub const IMAGES: (&str, &str) = ("shop:1.4.2", "shop:1.5.0");
 

@@ -1,7 +1,7 @@
 //! What people read of a cascade, from the review to the end of the apply.
 
 use lockkeeper::domain::plan::{Became, Fallback, FallbackTo, PlanKind, Provisional};
-use lockkeeper::domain::run::{StackRun, StackState};
+use lockkeeper::domain::run::{Failure, StackRun, StackState};
 
 use super::shown::all;
 use super::world::{Cascade, Def, PLAIN, World, id, key_of, name};
@@ -108,6 +108,22 @@ fn what_is_asked_of_a_reviewer_where_something_stands_in() {
     made_with(&mut world, "cluster", provisional);
     let shown = all(&world);
     insta::assert_snapshot!(folded(&shown, "cluster"));
+}
+
+#[test]
+fn what_cannot_be_planned_yet_says_why() {
+    let mut world = chain(Cascade::Known, Cascade::Known);
+    let app = stack(&mut world, "app");
+    app.state = StackState::Deferred(name("cluster"));
+    app.reviewed = None;
+    app.deferred_for = Some(Failure {
+        sentence: "terraform plan failed: no such host".to_owned(),
+        excerpt: "Error: no such host\n```\n".to_owned(),
+        located: Vec::new(),
+    });
+    let shown = all(&world);
+    let row = shown.lines().find(|line| line.starts_with("| `app` |"));
+    insta::assert_snapshot!(format!("{}\n{}", row.expect("a row"), folded(&shown, "app")));
 }
 
 #[test]

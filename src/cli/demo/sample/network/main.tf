@@ -21,5 +21,5 @@ resource "terraform_data" "subnet" {
 }
 
 output "subnets" {
-  value = { for zone, subnet in terraform_data.subnet : zone => subnet.output.cidr }
+  value = { for zone, subnet in terraform_data.subnet : zone => subnet.input.cidr }
 }
