@@ -246,6 +246,10 @@ async fn labels(visitor: &Visitor) {
     visitor
         .sees("//div[@class='check'][contains(.,'lockkeeper/policy')]/span[contains(@class,'ci ok')]")
         .await;
+    let fold = format!("{STATUS}//details[summary[starts-with(normalize-space(.),'app')]]/summary");
+    visitor.sees(&fold).await.click().await.expect("pressed");
+    let comment = visitor.sees(STATUS).await;
+    visitor.picture(&comment, "demo-planned.png").await;
 }
 
 /// One approval and one `/apply` for all. GitHub tells times in seconds: an approval that came within the second of the
