@@ -167,7 +167,8 @@ async fn an_unknown_that_comes_out_as_it_was_leaves_nothing_to_do_downstream() {
     assert!(reply.contains("2 of 2 applied"), "{reply}\n{}", pull.status().await);
     pull.stands("success success success").await;
     let status = pull.status().await;
-    assert!(status.contains("terraform\\_data.this: no change"), "{status}");
+    assert!(status.contains("was applied, has nothing to do."), "{status}");
+    assert!(pull.row("cluster").await.contains("| no changes |"), "{status}");
     assert_eq!(world.states(), ["10./cluster", "10.2.0.0/16"]);
     world.end().await;
 }
