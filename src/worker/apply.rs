@@ -7,7 +7,6 @@ use crate::domain::plan::PlanSummary;
 use crate::domain::pull::{PullNow, PullState};
 use crate::domain::run::{Discovery, Found as DiscoveryFound, Run, StackEvent, StackRun, StackState};
 use crate::domain::state::State;
-use crate::git::fetch::Want;
 use crate::git::stack_tree::StackTree;
 use crate::process::supervise::{self, Found};
 use crate::store::artifact::ArtifactKind;
@@ -273,11 +272,9 @@ async fn base_moved(
 /// Between the ticket and the act a stack that reads what goes, or has its state now, may have been merged.
 async fn base_has_moved(ready: &Ready<'_>, repository: &Repository) -> Result<bool, PlanError> {
     let base = &ready.found.base;
-    let branch = Want::Branch(ready.run.base_ref.clone());
-    let fetched = repository.fetch(std::slice::from_ref(&branch)).await?;
-    match fetched.tips.get(&branch) {
-        Some(tip) if tip == base => Ok(false),
-        Some(tip) => Ok(!repository.mirror.changed_paths(base, tip).await?.is_empty()),
+    match repository.tip(&ready.run.base_ref).await? {
+        Some(tip) if tip == *base => Ok(false),
+        Some(tip) => Ok(!repository.mirror.changed_paths(base, &tip).await?.is_empty()),
         None => Ok(true),
     }
 }

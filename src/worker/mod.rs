@@ -20,6 +20,7 @@ use crate::worker::repository::Repository;
 
 pub mod allow;
 pub mod link;
+pub mod tips;
 pub mod repository;
 pub mod trouble;
 pub mod trees;

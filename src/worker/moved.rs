@@ -5,7 +5,6 @@ use crate::domain::located::Located;
 use crate::domain::plan::On;
 use crate::domain::run::{Found, Run, StackRun};
 use crate::git::error::GitError;
-use crate::git::fetch::Want;
 use crate::worker::Worker;
 use crate::worker::discover::{Sides, compare};
 use crate::worker::plan::PlanError;
@@ -37,9 +36,7 @@ pub async fn since(
     stack: &StackRun,
     planned_on: &CommitSha,
 ) -> Result<(CommitSha, Moved), GitError> {
-    let branch = Want::Branch(run.base_ref.clone());
-    let fetched = repository.fetch(std::slice::from_ref(&branch)).await?;
-    let Some(tip) = fetched.tips.get(&branch).cloned() else {
+    let Some(tip) = repository.tip(&run.base_ref).await? else {
         return Ok((planned_on.clone(), Moved::Gone));
     };
     if tip == *planned_on {

@@ -1,6 +1,8 @@
 //! Owns one repository as the jobs see it: its name, its installation on GitHub and its mirror.
 
-use crate::domain::ids::{RepoId, RepoName};
+use std::sync::Arc;
+
+use crate::domain::ids::{CommitSha, RepoId, RepoName};
 use crate::git::Mirror;
 use crate::git::error::GitError;
 use crate::git::fetch::{Fetched, Want};
@@ -9,6 +11,7 @@ use crate::github::error::GithubError;
 use crate::github::installations::RepoSeen;
 use crate::store::repo::RepoRow;
 use crate::worker::Worker;
+use crate::worker::tips::Tips;
 
 /// Everything that is said to GitHub or git about one repository.
 #[derive(Clone)]
@@ -18,6 +21,7 @@ pub struct Repository {
     pub html_url: String,
     pub github: Installation,
     pub mirror: Mirror,
+    tips: Arc<Tips>,
 }
 
 impl Worker {
@@ -43,6 +47,7 @@ impl Worker {
             html_url: seen.html_url,
             github,
             mirror,
+            tips: Arc::default(),
         };
         self.remember(repository.clone());
         Ok(repository)
@@ -91,5 +96,15 @@ impl Repository {
             ))
         })?;
         self.mirror.fetch(Some(&token.secret), wants).await
+    }
+
+    /// The tip of a branch now; `None`: there is no such branch.
+    pub async fn tip(&self, branch: &str) -> Result<Option<CommitSha>, GitError> {
+        let want = Want::Branch(branch.to_owned());
+        let fetch = async || {
+            let fetched = self.fetch(std::slice::from_ref(&want)).await?;
+            Ok(fetched.tips.get(&want).cloned())
+        };
+        self.tips.of(branch, fetch).await
     }
 }

@@ -7,16 +7,13 @@ use crate::domain::rules::Rules;
 use crate::engine::answers::Answer;
 use crate::engine::target::Target;
 use crate::git::error::GitError;
-use crate::git::fetch::Want;
 use crate::worker::repository::Repository;
 use crate::worker::trees;
 
 /// The rules at the tip of that branch.
 pub async fn rules(repository: &Repository, branch: &str) -> Result<Result<Rules, Vec<Located>>, GitError> {
-    let want = Want::Branch(branch.to_owned());
-    let fetched = repository.fetch(std::slice::from_ref(&want)).await?;
-    match fetched.tips.get(&want) {
-        Some(tip) => Ok(crate::source::rules(&trees::read(&repository.mirror, tip).await?)),
+    match repository.tip(branch).await? {
+        Some(tip) => Ok(crate::source::rules(&trees::read(&repository.mirror, &tip).await?)),
         None => Ok(Err(vec![Located::nowhere(format!(
             "the branch {branch} has no commit"
         ))])),
